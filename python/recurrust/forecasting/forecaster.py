@@ -1,0 +1,438 @@
+"""A long short-term memory network that forecasts several steps of a series at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recurrust import _core
+from recurrust.callbacks import EarlyStopping
+from recurrust.data import check_finite
+from recurrust.exceptions import ConfigError, FileFormatError, ShapeError, StateError
+from recurrust.forecasting.preparation import Preparation
+from recurrust.sequential import Sequential
+from recurrust.serialization import load, save
+from recurrust.trainer import Trainer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from recurrust.callbacks import Callback
+    from recurrust.history import History
+
+__all__ = ["Forecaster"]
+
+# With fewer examples than this there is nothing to learn from.
+_LEAST_WINDOWS = 8
+
+_FORMAT = "recurrust-forecaster-1"
+_OPTIONS = (
+    "horizon",
+    "window",
+    "hidden_size",
+    "num_layers",
+    "dropout",
+    "period",
+    "epochs",
+    "patience",
+    "learning_rate",
+    "batch_size",
+    "validation_fraction",
+    "seed",
+)
+
+
+class Forecaster:
+    """Forecasts the next steps of a series with an LSTM.
+
+    The series is prepared in three steps, all measured on the values that `fit` is given: the
+    seasonal means are taken off, what is left is scaled to mean 0 and standard deviation 1, and
+    for each step ahead the best straight line in the last value (damped persistence) is taken as
+    the starting point. The network looks at `window` steps and learns what the lines leave over,
+    for all `horizon` steps at once (direct forecasts), each in units of its own standard
+    deviation. Its head starts at zero, so that it departs from the lines only where the data ask
+    for it. A linear path beside the network is also the idea of LSTNet (Lai et al. 2018,
+    https://arxiv.org/abs/1703.07015).
+
+    Training takes two runs: one that stops early on a validation tail and so finds the number of
+    epochs, and one of that many epochs on everything.
+
+    Parameters
+    ----------
+    horizon : int, default 12
+        Steps to forecast, at least 1; may be greater than `window`.
+    window : int, default 12
+        Steps to look back on, at least 1.
+    hidden_size : int, default 16
+        Units of each LSTM layer.
+    num_layers : int, default 1
+        LSTM layers.
+    dropout : float, default 0.2
+        Dropout in [0, 1) before the head and between LSTM layers.
+    period : int, optional
+        Steps in a season, at least 2, whose means are taken off. By default none.
+    epochs : int, default 200
+        The most epochs to train.
+    patience : int, default 20
+        Stop after this many epochs without improvement on the validation tail.
+    learning_rate : float, default 0.001
+        Step size of Adam.
+    batch_size : int, default 32
+        Windows per step of Adam.
+    validation_fraction : float, default 0.2
+        The last part of what `fit` is given, in (0, 1), used to find the number of epochs;
+        at least `horizon` steps are taken.
+    seed : int, default 0
+        Governs initial weights, shuffling and dropout: the same seed gives the same forecasts.
+
+    Attributes
+    ----------
+    network : Sequential or None
+        The network, after `fit`: it takes windows of shape (N, window, 1).
+    history : History or None
+        The record of the run that found the number of epochs, after `fit`.
+    best_epoch : int or None
+        That number, after `fit`.
+
+    Raises
+    ------
+    ConfigError
+        If an option has a value that it can't have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> steps = np.arange(200)
+    >>> series = 10 + 0.1 * steps + np.sin(2 * np.pi * steps / 12)
+    >>> forecaster = Forecaster(horizon=3, period=12, epochs=2).fit(series)
+    >>> forecaster.forecast(series).round(1)
+    array([29.1, 29.5, 30.1])
+    """
+
+    def __init__(
+        self,
+        horizon: int = 12,
+        *,
+        window: int = 12,
+        hidden_size: int = 16,
+        num_layers: int = 1,
+        dropout: float = 0.2,
+        period: int | None = None,
+        epochs: int = 200,
+        patience: int = 20,
+        learning_rate: float = 1e-3,
+        batch_size: int = 32,
+        validation_fraction: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        for name, number, least in (
+            ("horizon", horizon, 1),
+            ("window", window, 1),
+            ("hidden_size", hidden_size, 1),
+            ("num_layers", num_layers, 1),
+            ("period", 2 if period is None else period, 2),
+            ("epochs", epochs, 1),
+            ("patience", patience, 1),
+            ("batch_size", batch_size, 1),
+            ("seed", seed, 0),
+        ):
+            if number < least:
+                raise ConfigError(f"{name} must be at least {least}, got {number}")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
+        if not 0 < learning_rate < math.inf:
+            raise ConfigError(f"learning_rate must be positive and finite, got {learning_rate}")
+        if not 0 < validation_fraction < 1:
+            raise ConfigError(f"validation_fraction must be in (0, 1), got {validation_fraction}")
+        self.horizon = horizon
+        self.window = window
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.period = period
+        self.epochs = epochs
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.seed = seed
+        self.network: Sequential | None = None
+        self.history: History | None = None
+        self.best_epoch: int | None = None
+        self._preparation: Preparation | None = None
+
+    @property
+    def least_steps(self) -> int:
+        """How many steps `fit` needs at least."""
+        examples = self.window + self.horizon + _LEAST_WINDOWS - 1
+        return smallest_count(
+            lambda steps: (
+                steps >= 2 * (self.period or 0) and steps - self._validation_size(steps) >= examples
+            )
+        )
+
+    def fit(self, values: ArrayLike, *, callbacks: Iterable[Callback] = ()) -> Forecaster:
+        """Learn from a series.
+
+        Parameters
+        ----------
+        values : array_like
+            Shape (steps,), oldest first, evenly spaced, all finite.
+        callbacks : iterable of Callback
+            What to call in both training runs, e.g. a `ProgressBar`.
+
+        Returns
+        -------
+        Forecaster
+            This forecaster.
+
+        Raises
+        ------
+        ShapeError
+            If there are too few steps (see `least_steps`) or more than one axis.
+        NonFiniteError
+            If a value is NaN or infinite; or if training comes upon a loss that is.
+        """
+        series = _as_series(values)
+        if len(series) < self.least_steps:
+            raise ShapeError(
+                f"values has {len(series)} steps, but window={self.window}, "
+                f"horizon={self.horizon} and period={self.period} need at least "
+                f"{self.least_steps}"
+            )
+        preparation = Preparation.measure(series, self.period, self.horizon)
+        x, y = preparation.examples(series, self.window)
+        # No target of training lies in the validation tail; the windows of the tail's targets
+        # reach back before it.
+        last = len(x) - self._validation_size(len(series))
+        tail = slice(last + self.horizon - 1, None)
+        callbacks = tuple(callbacks)
+        random_state = _core.get_rng_state()
+        try:
+            early = EarlyStopping(patience=self.patience)
+            _, history = self._train(
+                x[:last], y[:last], self.epochs, (*callbacks, early), (x[tail], y[tail])
+            )
+            best_epoch = early.best_epoch or 1
+            network, _ = self._train(x, y, best_epoch, callbacks)
+        finally:
+            _core.set_rng_state(random_state)
+        self.network, self.history, self.best_epoch = network, history, best_epoch
+        self._preparation = preparation
+        return self
+
+    def predict(
+        self, values: ArrayLike, origins: ArrayLike, *, offset: int = 0
+    ) -> NDArray[np.float64]:
+        """Forecast from several points of a series.
+
+        Parameters
+        ----------
+        values : array_like
+            Shape (steps,).
+        origins : array_like of int
+            Shape (N,): for each forecast the index of its first step, from `window` up to the
+            number of steps (which is the step after the end). Only values before it are used.
+        offset : int, default 0
+            Steps from the first value given to `fit` to the first one of `values`, so that the
+            season fits.
+
+        Returns
+        -------
+        ndarray of float64
+            Shape (N, horizon).
+
+        Raises
+        ------
+        StateError
+            If the forecaster has not been fitted.
+        ShapeError
+            If `values` or `origins` has not one axis.
+        ConfigError
+            If an origin is out of range.
+        NonFiniteError
+            If a value is NaN or infinite.
+        """
+        if self.network is None or self._preparation is None:
+            raise StateError("this Forecaster has not been fitted: call fit first")
+        series = _as_series(values)
+        starts = np.asarray(origins, dtype=np.int64)
+        if starts.ndim != 1:
+            raise ShapeError(f"origins must have shape (N,), got shape {starts.shape}")
+        outside = (starts < self.window) | (starts > len(series))
+        if outside.any():
+            raise ConfigError(
+                f"origins must be between window={self.window} and the number of steps, "
+                f"{len(series)}; got {starts[outside][0]}"
+            )
+        if not len(starts):
+            return np.empty((0, self.horizon))
+        scaled = self._preparation.scaled(series, offset)
+        x = scaled[starts[:, np.newaxis] + np.arange(-self.window, 0)]
+        outputs = self.network(x[:, :, np.newaxis].astype(np.float32))
+        return self._preparation.forecasts(outputs, x[:, -1], offset + starts)
+
+    def forecast(self, values: ArrayLike, *, offset: int = 0) -> NDArray[np.float64]:
+        """Forecast the steps after the end of a series.
+
+        Parameters
+        ----------
+        values : array_like
+            Shape (steps,), at least `window` of them.
+        offset : int, default 0
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray of float64
+            Shape (horizon,).
+
+        Raises
+        ------
+        StateError, ShapeError, ConfigError, NonFiniteError
+            As for `predict`.
+        """
+        return self.predict(values, [np.size(values)], offset=offset)[0]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the forecaster to a file, and what surrounds the network to another beside it.
+
+        Parameters
+        ----------
+        path : path-like
+            The file of the network, in the format of `recurrust.save`.
+
+        Returns
+        -------
+        Path
+            The second file: JSON, of the same name but for its ending, ``.json``. It holds the
+            options, the seasonal means, the scale and the lines.
+
+        Raises
+        ------
+        StateError
+            If the forecaster has not been fitted.
+        ConfigError
+            If `path` ends in ``.json``.
+        OSError
+            If a file can't be written.
+        """
+        if self.network is None or self._preparation is None:
+            raise StateError("this Forecaster has not been fitted: call fit first")
+        beside = Path(path).with_suffix(".json")
+        if beside == Path(path):
+            raise ConfigError(f"path must not end in .json, which the second file does: {path}")
+        described = {
+            "format": _FORMAT,
+            "options": {name: getattr(self, name) for name in _OPTIONS},
+            "best_epoch": self.best_epoch,
+            "preparation": self._preparation.to_json(),
+        }
+        save(self.network, path)
+        beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        return beside
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Forecaster:
+        """Read a forecaster that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            The file of the network; the JSON file must lie beside it.
+
+        Returns
+        -------
+        Forecaster
+            As it was saved, but without `history`.
+
+        Raises
+        ------
+        FileFormatError
+            If a file is damaged or not one of a forecaster.
+        OSError
+            If a file can't be read.
+        """
+        network = load(path)
+        beside = Path(path).with_suffix(".json")
+        text = beside.read_text(encoding="utf-8")
+        try:
+            described = json.loads(text)
+            if described["format"] != _FORMAT:
+                raise ValueError(f"unknown format {described['format']!r}")
+            forecaster = cls(**described["options"])
+            forecaster.best_epoch = int(described["best_epoch"])
+            forecaster._preparation = Preparation.from_json(described["preparation"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FileFormatError(f"{beside} does not describe a forecaster: {error}") from error
+        forecaster.network = network
+        return forecaster
+
+    def _validation_size(self, steps: int) -> int:
+        return max(int(steps * self.validation_fraction), self.horizon)
+
+    def _build(self) -> Sequential:
+        head = _core.Linear(self.hidden_size, self.horizon, seed=self.seed)
+        for parameter in head.parameters():
+            parameter.assign(np.zeros(parameter.shape, np.float32))
+        recurrent = _core.LSTM(
+            1,
+            self.hidden_size,
+            self.num_layers,
+            batch_first=True,
+            return_sequences=False,
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
+            seed=self.seed,
+        )
+        return Sequential(recurrent, _core.Dropout(self.dropout), head)
+
+    def _train(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        epochs: int,
+        callbacks: Iterable[Callback],
+        validation: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    ) -> tuple[Sequential, History]:
+        """Train a new network; dropout follows from the seed alone."""
+        network = self._build()
+        _core.manual_seed(self.seed)
+        trainer = Trainer(
+            network,
+            _core.MSELoss(),
+            _core.Adam(network.parameters(), lr=self.learning_rate),
+            callbacks=callbacks,
+            seed=self.seed,
+        )
+        history = trainer.fit(
+            x,
+            y,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            validation_data=validation,
+            verbose=0,
+        )
+        return network.eval(), history
+
+
+def smallest_count(enough: Callable[[int], bool]) -> int:
+    """Return the smallest number that is enough, where all greater ones are; not for users."""
+    bound = 1
+    while not enough(bound):
+        bound *= 2
+    return bisect_left(range(bound), True, key=enough)
+
+
+def _as_series(values: ArrayLike) -> NDArray[np.float64]:
+    series = np.asarray(values, dtype=np.float64)
+    if series.ndim != 1:
+        raise ShapeError(f"values must have shape (steps,), got shape {series.shape}")
+    check_finite(series, "values")
+    return series

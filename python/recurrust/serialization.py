@@ -1,0 +1,171 @@
+"""Models in files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recurrust import _core
+from recurrust.exceptions import ConfigError, FileFormatError
+from recurrust.sequential import Layer, Sequential
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["load", "save"]
+
+_FORMAT = "recurrust"
+_FORMAT_VERSION = 1
+
+# Every kind of layer that a file can describe, by the name that it has there.
+_KINDS: dict[str, type[Any]] = {
+    "Dropout": _core.Dropout,
+    "LSTM": _core.LSTM,
+    "LSTMCell": _core.LSTMCell,
+    "Linear": _core.Linear,
+}
+
+# Kinds whose constructor draws initial weights.
+_SEEDED = (_core.LSTM, _core.LSTMCell, _core.Linear)
+
+_Module = TypeVar("_Module", bound=_core.Module)
+
+
+def save(model: Layer, path: str | os.PathLike[str]) -> None:
+    """Write a model to a file: its layers, their options, modes and weights.
+
+    The file is in safetensors format and stands for itself. It appears whole or not at all.
+
+    Parameters
+    ----------
+    model : Layer
+        A `Sequential` of layers of recurrust, or one such layer.
+    path : path-like
+        The file; an existing one is replaced.
+
+    Raises
+    ------
+    ConfigError
+        If the model has a layer of your own, of which only you know how to build it.
+    OSError
+        If the file can't be written.
+
+    See Also
+    --------
+    load : Read a model from a file.
+    """
+    layers = list(model) if isinstance(model, Sequential) else [model]
+    described = {
+        "sequential": isinstance(model, Sequential),
+        "layers": [_describe(layer, index) for index, layer in enumerate(layers)],
+    }
+    arrays = {
+        f"{index}.{name}": parameter.data
+        for index, layer in enumerate(layers)
+        for name, parameter in layer.named_parameters()
+    }
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(_FORMAT_VERSION),
+        "model": json.dumps(described),
+    }
+    _core.write_tensors(os.fspath(path), arrays, metadata)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a model that `save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Sequential or layer
+        What was saved, each layer in the mode that it had.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, not one of recurrust, or written by a newer version than this
+        release can read.
+    OSError
+        If the file can't be read.
+
+    See Also
+    --------
+    save : Write a model to a file.
+    """
+    path = os.fspath(path)
+    arrays, metadata = _core.read_tensors(path)
+    if metadata.get("format") != _FORMAT or "model" not in metadata:
+        raise FileFormatError(f"{path} does not hold a model of recurrust")
+    version = metadata.get("format_version", "")
+    if version != str(_FORMAT_VERSION):
+        raise FileFormatError(
+            f"{path} has format version {version!r}, but this release reads version "
+            f"{_FORMAT_VERSION}: update recurrust"
+        )
+    try:
+        described = json.loads(metadata["model"])
+        by_layer: list[dict[str, NDArray[Any]]] = [{} for _ in described["layers"]]
+        for name, array in arrays.items():
+            index, parameter = name.split(".", 1)
+            if not 0 <= int(index) < len(by_layer):
+                raise ValueError(f"{name} belongs to no layer")
+            by_layer[int(index)][parameter] = array
+        layers = [
+            _restore(description, own)
+            for description, own in zip(described["layers"], by_layer, strict=True)
+        ]
+        if described["sequential"]:
+            return Sequential(*layers)
+        (layer,) = layers
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileFormatError(f"{path} does not describe a model: {error}") from error
+    return layer
+
+
+def _describe(layer: Layer, index: int) -> dict[str, Any]:
+    kind = type(layer).__name__
+    if not isinstance(layer, _core.Module) or _KINDS.get(kind) is not type(layer):
+        raise ConfigError(
+            f"layer {index} ({kind}) is not one of recurrust's own, so a file can't say how to "
+            "build it: pickle the model, or save the arrays of model.state_dict()"
+        )
+    return {"kind": kind, "config": layer.config, "training": layer.training}
+
+
+def _restore(description: Mapping[str, Any], arrays: Mapping[str, ArrayLike]) -> _core.Module:
+    config = {
+        # JSON has no tuples.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in description["config"].items()
+    }
+    if description["kind"] not in _KINDS:
+        raise ValueError(f"unknown kind of layer {description['kind']!r}")
+    return _rebuild_layer(_KINDS[description["kind"]], config, arrays, description["training"])
+
+
+def _rebuild_layer(
+    cls: type[_Module],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, ArrayLike],
+    training: bool,
+) -> _Module:
+    """Build a layer with given weights; what pickles of layers call."""
+    # The initial weights are replaced at once: they must not cost a draw from the random stream.
+    seed = {"seed": 0} if issubclass(cls, _SEEDED) else {}
+    layer = cls.__new__(cls, **config, **seed)
+    layer.load_state_dict(arrays)
+    if not training:
+        layer.eval()
+    return layer
+
+
+def _parameter_of(layer: Layer, name: str) -> _core.Parameter:
+    """Return a parameter of a layer; what pickles of parameters call."""
+    return dict(layer.named_parameters())[name]

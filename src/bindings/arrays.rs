@@ -1,0 +1,312 @@
+//! NumPy arrays as slices and sequences, and back: every check, view and copy.
+//!
+//! Inputs are read in place when their type fits, their last axis is contiguous and their data is
+//! aligned; otherwise they are copied once, and counted. Nothing here is borrowed through
+//! rust-numpy's run-time flags: readers of one array run together, and a program that writes to
+//! an array while a call reads it gets numbers of its own making, as with NumPy itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ndarray::{ArrayD, ArrayView, IxDyn};
+use numpy::{
+    Element, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::engine::Sequence;
+use crate::error::{Error, checked_size, shape_text};
+use crate::float::Float;
+
+/// Element types that cross the boundary.
+pub trait Number: Float + Element {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+static INPUT_COPIES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many inputs had to be copied so far, because of their type, strides or alignment.
+#[pyfunction]
+pub fn input_copies() -> usize {
+    INPUT_COPIES.load(Ordering::Relaxed)
+}
+
+/// What kind of thing an argument is, for messages.
+fn kind_of(value: &Bound<'_, PyAny>) -> String {
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}
+
+/// The argument as an array of numbers of any type.
+pub fn numbers<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let array = if let Ok(array) = value.cast::<PyUntypedArray>() {
+        array.clone()
+    } else {
+        if value.is_none() {
+            return Err(Error::dtype(name.to_owned(), "an array of numbers", "None").into());
+        }
+        value
+            .py()
+            .import("numpy")?
+            .call_method1("asarray", (value,))
+            .map_err(|error| {
+                PyErr::from(Error::shape(
+                    name.to_owned(),
+                    "an array of numbers",
+                    format!("{} that NumPy can't convert ({error})", kind_of(value)),
+                ))
+            })?
+            .cast_into::<PyUntypedArray>()?
+    };
+    let dtype = array.dtype();
+    if !matches!(dtype.kind(), b'f' | b'i' | b'u' | b'b') {
+        return Err(Error::dtype(
+            name.to_owned(),
+            "an array of real numbers",
+            format!("dtype {dtype}"),
+        )
+        .into());
+    }
+    Ok(array)
+}
+
+/// Whether numbers are computed with in double precision: float64 and wider; all others in single.
+pub fn is_double(array: &Bound<'_, PyUntypedArray>) -> bool {
+    array.dtype().kind() == b'f' && array.dtype().itemsize() >= 8
+}
+
+/// Checks the number of axes.
+pub fn check_dimensions(
+    array: &Bound<'_, PyUntypedArray>,
+    name: &str,
+    accepted: &[usize],
+    expected: &str,
+) -> PyResult<()> {
+    if accepted.contains(&array.ndim()) {
+        return Ok(());
+    }
+    Err(Error::shape(
+        name.to_owned(),
+        expected,
+        format!("{}-D {}", array.ndim(), shape_text(array.shape())),
+    )
+    .into())
+}
+
+/// Checks the whole shape.
+pub fn check_shape(
+    array: &Bound<'_, PyUntypedArray>,
+    name: &str,
+    expected: &[usize],
+) -> PyResult<()> {
+    if array.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::shape(
+        name.to_owned(),
+        format!("shape {}", shape_text(expected)),
+        shape_text(array.shape()),
+    )
+    .into())
+}
+
+fn typed_in_place<'py, F: Number>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> Option<Bound<'py, PyArrayDyn<F>>> {
+    let typed = array.as_any().cast::<PyArrayDyn<F>>().ok()?;
+    let size = size_of::<F>().cast_signed();
+    let aligned = typed.data().is_aligned()
+        && typed
+            .strides()
+            .iter()
+            .zip(typed.shape())
+            .all(|(&stride, &len)| len <= 1 || stride % size == 0);
+    aligned.then(|| typed.clone())
+}
+
+fn converted<'py, F: Number>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    INPUT_COPIES.fetch_add(1, Ordering::Relaxed);
+    let py = array.py();
+    let options = PyDict::new(py);
+    options.set_item("order", "C")?;
+    let copy = array.call_method("astype", (F::get_dtype(py),), Some(&options))?;
+    Ok(copy.cast_into::<PyArrayDyn<F>>()?)
+}
+
+/// An array whose last axis is contiguous: the argument itself where possible.
+pub fn row_contiguous<'py, F: Number>(
+    array: &Bound<'py, PyUntypedArray>,
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    if let Some(typed) = typed_in_place::<F>(array) {
+        let size = size_of::<F>().cast_signed();
+        let rows = match (typed.shape().last(), typed.strides().last()) {
+            (Some(&len), Some(&stride)) => len <= 1 || stride == size,
+            _ => true,
+        };
+        if rows {
+            return Ok(typed);
+        }
+    }
+    converted(array)
+}
+
+/// A wholly contiguous array that is kept alive while its slice is used.
+pub struct Contiguous<'py, F: Number>(Bound<'py, PyArrayDyn<F>>);
+
+impl<'py, F: Number> Contiguous<'py, F> {
+    /// The argument itself where possible, else a copy.
+    pub fn new(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
+        match typed_in_place::<F>(array) {
+            Some(typed) if typed.is_c_contiguous() => Ok(Self(typed)),
+            _ => Ok(Self(converted(array)?)),
+        }
+    }
+
+    /// Its elements.
+    pub fn as_slice(&self) -> &[F] {
+        // SAFETY: contiguous, aligned and alive as long as `self`; see the module's words on
+        // writers.
+        unsafe { self.0.as_slice() }.unwrap_or(&[])
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+}
+
+/// An array (steps, rows, width) in place; `axes` tells which axis is which, a missing axis has
+/// size one.
+pub fn sequence<'a, F: Number>(
+    array: &'a Bound<'_, PyArrayDyn<F>>,
+    (step_axis, row_axis): (Option<usize>, Option<usize>),
+) -> Sequence<'a, F> {
+    let size = size_of::<F>().cast_signed();
+    let axis = |axis: Option<usize>| match axis {
+        Some(axis) => (array.shape()[axis], array.strides()[axis] / size),
+        None => (1, 0),
+    };
+    let (steps, step_stride) = axis(step_axis);
+    let (rows, row_stride) = axis(row_axis);
+    let width = array.shape().last().copied().unwrap_or(1);
+    // SAFETY: sizes and strides are the array's own, its last axis is contiguous
+    // (`row_contiguous`), and the borrow keeps it alive; see the module's words on writers.
+    unsafe { Sequence::from_raw(array.data(), (steps, rows, width), step_stride, row_stride) }
+}
+
+/// Moves a vector to NumPy: no copy, and nobody else has the memory.
+pub fn to_numpy<'py, F: Number>(
+    py: Python<'py>,
+    values: Vec<F>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    let (got, expected) = (values.len(), shape_text(shape));
+    let array = ArrayD::from_shape_vec(IxDyn(shape), values)
+        .map_err(|_| Error::shape("output", expected, format!("{got} values")))?;
+    Ok(PyArrayDyn::from_owned_array(py, array))
+}
+
+/// Memory of a parameter as an array that keeps `owner` alive. A read-only view can't be made
+/// writable: NumPy asks the owner, which has no buffer to offer.
+///
+/// # Safety
+/// `pointer` holds elements of `shape`, row-major, for as long as `owner` lives.
+pub unsafe fn view<'py, F: Number>(
+    pointer: *mut F,
+    shape: &[usize],
+    owner: Bound<'py, PyAny>,
+    writable: bool,
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    // SAFETY: the caller vouches for pointer and shape.
+    let memory = unsafe { ArrayView::from_shape_ptr(IxDyn(shape), pointer) };
+    // SAFETY: the owner becomes the array's base and outlives it.
+    let array = unsafe { PyArray::borrow_from_array(&memory, owner) };
+    if !writable {
+        array.try_readwrite()?.make_nonwriteable();
+    }
+    Ok(array)
+}
+
+/// Integers, one after the other, and their shape. Floats are accepted when they are whole
+/// numbers and `floats` says so.
+pub fn integers(
+    value: &Bound<'_, PyAny>,
+    name: &str,
+    floats: bool,
+) -> PyResult<(Vec<i64>, Vec<usize>)> {
+    let array = numbers(value, name)?;
+    let shape = array.shape().to_vec();
+    let kind = array.dtype().kind();
+    // An empty list is an array of floats to NumPy.
+    let is_empty = shape.contains(&0);
+    match kind {
+        b'i' | b'u' => {}
+        b'f' if floats || is_empty => {
+            let values = Contiguous::<f64>::new(&array)?;
+            let whole = |number: f64| number.fract() == 0.0 && number.abs() < 9.0e15;
+            if let Some(index) = values.as_slice().iter().position(|&v| !whole(v)) {
+                return Err(Error::config(
+                    format!("{name}[{index}]"),
+                    "a whole number",
+                    values.as_slice()[index].to_string(),
+                )
+                .into());
+            }
+        }
+        _ => {
+            return Err(Error::dtype(
+                name.to_owned(),
+                "an array of integers",
+                format!("dtype {}", array.dtype()),
+            )
+            .into());
+        }
+    }
+    let typed = array
+        .call_method1("astype", ("int64",))?
+        .call_method0("ravel")?
+        .cast_into::<PyArray<i64, ndarray::Ix1>>()?;
+    Ok((typed.to_vec()?, shape))
+}
+
+/// Booleans of a given shape, one after the other. With `transposed`, the two axes change places.
+pub fn flags(
+    value: &Bound<'_, PyAny>,
+    name: &str,
+    shape: &[usize],
+    transposed: bool,
+) -> PyResult<Vec<bool>> {
+    let array = numbers(value, name)?;
+    if array.dtype().kind() != b'b' {
+        return Err(Error::dtype(
+            name.to_owned(),
+            "an array of booleans (use .astype(bool))",
+            format!("dtype {}", array.dtype()),
+        )
+        .into());
+    }
+    check_shape(&array, name, shape)?;
+    let mut ordered = array.into_any();
+    if transposed {
+        ordered = ordered.getattr("T")?;
+    }
+    let flat = ordered
+        .call_method0("ravel")?
+        .cast_into::<PyArray<bool, ndarray::Ix1>>()?;
+    Ok(flat.to_vec()?)
+}
+
+/// The raw bytes of an array in row-major order.
+pub fn bytes(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<u8>> {
+    array.call_method0("tobytes")?.extract()
+}
+
+/// Product of a shape, checked.
+pub fn element_count(shape: &[usize]) -> PyResult<usize> {
+    Ok(checked_size(shape)?)
+}

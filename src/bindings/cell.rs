@@ -1,0 +1,307 @@
+//! Single steps: `LSTMCell`.
+
+use numpy::{PyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::arrays::{self, Contiguous, Number};
+use super::module::Module;
+use super::options;
+use super::stack::{
+    self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
+};
+use crate::cells::{CellKind, Lstm};
+use crate::engine::Layout;
+use crate::float::Precision;
+use crate::layers::stack::{MergeMode, Naming, StackConfig};
+use crate::lengths::Steps;
+
+/// Axes of steps and rows in x: one step; rows if there are any.
+fn axes(batched: bool) -> (Option<usize>, Option<usize>) {
+    (None, batched.then_some(0))
+}
+
+const STATES: &[&str] = &["h", "c"];
+
+/// One step of a long short-term memory; see ``LSTM`` for the equations.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.LSTMCell(3, 5, seed=0)
+/// >>> h, c = cell(np.zeros((2, 3), np.float32))
+/// >>> h.shape
+/// (2, 5)
+#[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
+pub struct LSTMCell {
+    stack: AnyStack,
+    config: StackConfig,
+}
+
+struct Call<'py, F: Number> {
+    x: Bound<'py, PyArrayDyn<F>>,
+    batched: bool,
+    steps: Steps,
+    initial: Vec<Contiguous<'py, F>>,
+}
+
+impl LSTMCell {
+    fn shape(rows: usize, width: usize, batched: bool) -> Vec<usize> {
+        if batched {
+            vec![rows, width]
+        } else {
+            vec![width]
+        }
+    }
+
+    fn prepare<'py, F: StackElement>(
+        &self,
+        typed: &Typed<'_, F>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Call<'py, F>> {
+        let expected = "(batch, features) or (features,)";
+        let x = stack::input::<F>(x, "x", &[1, 2], expected, self.config.input_size)?;
+        let batched = x.ndim() == 2;
+        let rows = if batched { x.shape()[0] } else { 1 };
+        let shape = Self::shape(rows, self.config.hidden_size, batched);
+        let initial = typed.states(state, STATES, &shape)?;
+        Ok(Call {
+            x,
+            batched,
+            steps: Steps::dense(1, rows),
+            initial,
+        })
+    }
+
+    fn forward<'py, F: StackElement>(
+        &self,
+        memory: &Module,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = x.py();
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let call = self.prepare(&typed, x, state)?;
+        let input = arrays::sequence(&call.x, axes(call.batched));
+        let outcome = typed.forward(py, input, &call.initial, &call.steps, Layout::TimeMajor)?;
+        let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
+        states_to_numpy(py, outcome.states, &shape)
+    }
+
+    fn forward_cached<'py, F: StackElement>(
+        &self,
+        memory: &Module,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let py = x.py();
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let call = self.prepare(&typed, x, state)?;
+        let input = arrays::sequence(&call.x, axes(call.batched));
+        let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
+        let (outcome, tape) =
+            typed.forward_with_tape(py, input, &call.initial, call.steps, Layout::TimeMajor)?;
+        let cache = RecurrentCache {
+            tape: F::any_tape(tape),
+            batched: call.batched,
+        };
+        (states_to_numpy(py, outcome.states, &shape)?, cache).into_pyobject(py)
+    }
+
+    fn backward_typed<'py, F: StackElement>(
+        &self,
+        py: Python<'py>,
+        memory: &Module,
+        dstate: &Bound<'py, PyAny>,
+        cache: &RecurrentCache,
+        input_grad: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let tape = typed_tape::<F>(cache)?;
+        stack::check_version(tape.version(), typed.parameters.version())?;
+        let (rows, batched) = (tape.steps().rows(), cache.batched);
+        let shape = Self::shape(rows, self.config.hidden_size, batched);
+        let state_gradient = typed.state_gradients(Some(dstate), STATES, &shape)?;
+        let layout = input_grad.then_some(Layout::TimeMajor);
+        let gradients = typed.backward(py, tape, None, &state_gradient, layout)?;
+        let input_shape = Self::shape(rows, self.config.input_size, batched);
+        let dx = gradients
+            .input
+            .map(|dx| arrays::to_numpy(py, dx, &input_shape))
+            .transpose()?;
+        let dstate = states_to_numpy(py, gradients.states, &shape)?;
+        (dx, dstate).into_pyobject(py)
+    }
+}
+
+#[pymethods]
+impl LSTMCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let config = StackConfig {
+            cell: CellKind::Lstm(Lstm),
+            input_size: options::integer("input_size", input_size, 1)?,
+            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
+            num_layers: 1,
+            bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
+            bidirectional: false,
+            reverse: false,
+            merge_mode: MergeMode::Concat,
+            return_sequences: false,
+            naming: Naming::Cell,
+        };
+        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
+        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
+        let (stack, memory) = build(config, precision, seed)?;
+        Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { stack, config }))
+    }
+
+    /// One step.
+    ///
+    /// Parameters
+    /// ----------
+    /// x : array_like, shape (B, I) or (I,)
+    /// state : tuple (h, c) of array_like, each (B, H) or (H,), or None
+    ///     States before the step; zeros when None.
+    ///
+    /// Returns
+    /// -------
+    /// h, c : numpy.ndarray
+    ///     States after the step.
+    #[pyo3(signature = (x, state = None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (this, module) = (slf.get(), slf.as_super().get());
+        match &this.stack {
+            AnyStack::Single(_) => this.forward::<f32>(module, x, state),
+            AnyStack::Double(_) => this.forward::<f64>(module, x, state),
+        }
+    }
+
+    /// One step, keeping what ``backward`` needs.
+    ///
+    /// Returns
+    /// -------
+    /// state : tuple (h, c) of numpy.ndarray
+    /// cache : RecurrentCache
+    #[pyo3(signature = (x, state = None))]
+    fn forward_with_cache<'py>(
+        slf: &Bound<'py, Self>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let (this, module) = (slf.get(), slf.as_super().get());
+        match &this.stack {
+            AnyStack::Single(_) => this.forward_cached::<f32>(module, x, state),
+            AnyStack::Double(_) => this.forward_cached::<f64>(module, x, state),
+        }
+    }
+
+    /// The step's gradient; adds to the parameters' gradients.
+    ///
+    /// Parameters
+    /// ----------
+    /// dstate : tuple (dh, dc) of (array_like or None)
+    ///     Gradient with respect to the states after the step; None for zeros.
+    /// cache : RecurrentCache
+    ///     From ``forward_with_cache`` of this cell.
+    /// input_grad : bool, default True
+    ///     Whether the gradient of x is wanted.
+    ///
+    /// Returns
+    /// -------
+    /// dx : numpy.ndarray or None
+    /// dstate : tuple (dh, dc) of numpy.ndarray
+    ///     Gradient with respect to the states before the step.
+    ///
+    /// Raises
+    /// ------
+    /// StateError
+    ///     If the weights have changed since, or the cache is another cell's.
+    #[pyo3(signature = (dstate, *, cache, input_grad = true))]
+    fn backward<'py>(
+        slf: &Bound<'py, Self>,
+        dstate: &Bound<'py, PyAny>,
+        cache: &Bound<'py, PyAny>,
+        input_grad: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let (py, this, module) = (slf.py(), slf.get(), slf.as_super().get());
+        let cache = self::cache(cache)?;
+        match &this.stack {
+            AnyStack::Single(_) => {
+                this.backward_typed::<f32>(py, module, dstate, cache, input_grad)
+            }
+            AnyStack::Double(_) => {
+                this.backward_typed::<f64>(py, module, dstate, cache, input_grad)
+            }
+        }
+    }
+
+    /// Features of the input.
+    #[getter]
+    fn input_size(&self) -> usize {
+        self.config.input_size
+    }
+
+    /// Units.
+    #[getter]
+    fn hidden_size(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// The constructor's keywords that make such a cell again.
+    #[getter]
+    fn config<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let this = slf.get();
+        let config = PyDict::new(slf.py());
+        config.set_item("input_size", this.config.input_size)?;
+        config.set_item("hidden_size", this.config.hidden_size)?;
+        config.set_item("bias", this.config.bias)?;
+        let memory = slf.as_super().get().memory();
+        config.set_item("dtype", memory.precision().name())?;
+        Ok(config)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let (this, memory) = (slf.get(), slf.as_super().get().memory());
+        Ok(format!(
+            "{}({}, {}{}, dtype={:?})  # {} parameters",
+            slf.get_type().name()?,
+            this.config.input_size,
+            this.config.hidden_size,
+            if this.config.bias { "" } else { ", bias=False" },
+            memory.precision().name(),
+            memory.count()
+        ))
+    }
+}

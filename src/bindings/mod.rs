@@ -1,0 +1,63 @@
+//! The extension module `recurrust._core`: the only place that knows Python.
+//!
+//! One file per family of classes. `arrays` turns NumPy arrays into slices and back, `errors`
+//! turns the core's errors into exceptions, `options` checks constructor arguments, `run` takes
+//! locks and releases the interpreter during long work.
+
+mod arrays;
+mod cell;
+mod dropout;
+mod errors;
+mod files;
+mod linear;
+mod losses;
+mod module;
+mod optimizers;
+mod options;
+mod parameter;
+mod recurrent;
+mod run;
+mod runtime;
+mod stack;
+
+use pyo3::pymodule;
+
+#[pymodule]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::arrays::input_copies;
+    #[pymodule_export]
+    use super::cell::LSTMCell;
+    #[pymodule_export]
+    use super::dropout::{Dropout, DropoutCache};
+    #[pymodule_export]
+    use super::files::{read_tensors, write_tensors};
+    #[pymodule_export]
+    use super::linear::{Linear, LinearCache};
+    #[pymodule_export]
+    use super::losses::{CrossEntropyLoss, Loss, MAELoss, MSELoss};
+    #[pymodule_export]
+    use super::module::Module;
+    #[pymodule_export]
+    use super::optimizers::{
+        Adam, AdamW, Optimizer, RMSprop, SGD, clip_grad_norm_, clip_grad_value_,
+    };
+    #[pymodule_export]
+    use super::parameter::Parameter;
+    #[pymodule_export]
+    use super::recurrent::{LSTM, RecurrentLayer};
+    #[pymodule_export]
+    use super::runtime::{
+        build_info, get_num_threads, get_rng_state, manual_seed, set_num_threads, set_rng_state,
+        shuffled,
+    };
+    #[pymodule_export]
+    use super::stack::RecurrentCache;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

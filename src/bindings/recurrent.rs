@@ -1,0 +1,650 @@
+//! `RecurrentLayer` and its kinds: everything that the kinds share, and their constructors.
+
+use numpy::{PyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::arrays::{self, Contiguous, Number};
+use super::module::Module;
+use super::options;
+use super::stack::{
+    self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
+};
+use crate::cells::{CellKind, Lstm};
+use crate::engine::Layout;
+use crate::error::{Error, shape_text};
+use crate::float::Precision;
+use crate::layers::stack::{MergeMode, Naming, Outcome, StackConfig};
+use crate::lengths::Steps;
+
+/// Names of merge modes, in the order of [`MERGE_MODES`].
+const MERGE_NAMES: [&str; 4] = ["concat", "sum", "average", "mul"];
+const MERGE_MODES: [MergeMode; 4] = [
+    MergeMode::Concat,
+    MergeMode::Sum,
+    MergeMode::Average,
+    MergeMode::Mul,
+];
+
+/// Base of the recurrent layers.
+#[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
+pub struct RecurrentLayer {
+    stack: AnyStack,
+    config: StackConfig,
+    batch_first: bool,
+    /// Names of the states.
+    states: &'static [&'static str],
+}
+
+/// The arguments of a forward call, checked.
+struct Call<'py, F: Number> {
+    x: Bound<'py, PyArrayDyn<F>>,
+    batched: bool,
+    steps: Steps,
+    initial: Vec<Contiguous<'py, F>>,
+}
+
+impl RecurrentLayer {
+    /// A batch axis first, where there is one and it is.
+    fn layout(&self) -> Layout {
+        if self.batch_first {
+            Layout::BatchMajor
+        } else {
+            Layout::TimeMajor
+        }
+    }
+
+    /// The axes of steps and rows in x and y.
+    fn axes(&self, batched: bool) -> (Option<usize>, Option<usize>) {
+        match (batched, self.batch_first) {
+            (false, _) => (Some(0), None),
+            (true, false) => (Some(0), Some(1)),
+            (true, true) => (Some(1), Some(0)),
+        }
+    }
+
+    fn expected_input(&self) -> &'static str {
+        if self.batch_first {
+            "(batch, steps, features) or (steps, features)"
+        } else {
+            "(steps, batch, features) or (steps, features)"
+        }
+    }
+
+    fn state_shape(&self, rows: usize, batched: bool) -> Vec<usize> {
+        if batched {
+            vec![self.config.state_rows(), rows, self.config.hidden_size]
+        } else {
+            vec![self.config.state_rows(), self.config.hidden_size]
+        }
+    }
+
+    /// The shape of an array over time with the given features.
+    fn sequence_shape(&self, steps: usize, rows: usize, width: usize, batched: bool) -> Vec<usize> {
+        match (batched, self.batch_first) {
+            (false, _) => vec![steps, width],
+            (true, false) => vec![steps, rows, width],
+            (true, true) => vec![rows, steps, width],
+        }
+    }
+
+    fn output_shape(&self, steps: usize, rows: usize, batched: bool) -> Vec<usize> {
+        let width = self.config.output_size();
+        match (self.config.return_sequences, batched) {
+            (true, _) => self.sequence_shape(steps, rows, width, batched),
+            (false, true) => vec![rows, width],
+            (false, false) => vec![width],
+        }
+    }
+
+    fn prepare<'py, F: StackElement>(
+        &self,
+        typed: &Typed<'_, F>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Call<'py, F>> {
+        let width = self.config.input_size;
+        let x = stack::input::<F>(x, "x", &[2, 3], self.expected_input(), width)?;
+        let batched = x.ndim() == 3;
+        let (step_axis, row_axis) = self.axes(batched);
+        let size = |axis: Option<usize>| axis.map_or(1, |axis| x.shape()[axis]);
+        let (count, rows) = (size(step_axis), size(row_axis));
+
+        let lengths = lengths.filter(|value| !value.is_none());
+        let lengths = lengths
+            .map(|value| row_lengths(value, rows, batched))
+            .transpose()?;
+        let flag_shape = &x.shape()[..x.ndim() - 1];
+        let transposed = batched && self.batch_first;
+        let flags = |value: Option<&Bound<'py, PyAny>>, name: &str| {
+            value
+                .filter(|value| !value.is_none())
+                .map(|value| arrays::flags(value, name, flag_shape, transposed))
+                .transpose()
+        };
+        let (mask, resets) = (flags(mask, "mask")?, flags(resets, "resets")?);
+        let steps = Steps::new(count, rows, lengths.as_deref(), mask, resets)?;
+        let initial = typed.states(state, self.states, &self.state_shape(rows, batched))?;
+        Ok(Call {
+            x,
+            batched,
+            steps,
+            initial,
+        })
+    }
+
+    fn outcome<'py, F: Number>(
+        &self,
+        py: Python<'py>,
+        outcome: Outcome<F>,
+        (steps, rows): (usize, usize),
+        batched: bool,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let shape = self.output_shape(steps, rows, batched);
+        let y = arrays::to_numpy(py, outcome.output, &shape)?.into_any();
+        let state = states_to_numpy(py, outcome.states, &self.state_shape(rows, batched))?;
+        Ok((y, state))
+    }
+
+    fn forward<'py, F: StackElement>(
+        &self,
+        memory: &Module,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let py = x.py();
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let call = self.prepare(&typed, x, state, lengths, mask, resets)?;
+        let input = arrays::sequence(&call.x, self.axes(call.batched));
+        let outcome = typed.forward(py, input, &call.initial, &call.steps, self.layout())?;
+        let sizes = (call.steps.steps(), call.steps.rows());
+        self.outcome(py, outcome, sizes, call.batched)?
+            .into_pyobject(py)
+    }
+
+    fn forward_cached<'py, F: StackElement>(
+        &self,
+        memory: &Module,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let py = x.py();
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let call = self.prepare(&typed, x, state, lengths, mask, resets)?;
+        let input = arrays::sequence(&call.x, self.axes(call.batched));
+        let sizes = (call.steps.steps(), call.steps.rows());
+        let (outcome, tape) =
+            typed.forward_with_tape(py, input, &call.initial, call.steps, self.layout())?;
+        let (y, state) = self.outcome(py, outcome, sizes, call.batched)?;
+        let cache = RecurrentCache {
+            tape: F::any_tape(tape),
+            batched: call.batched,
+        };
+        (y, state, cache).into_pyobject(py)
+    }
+
+    fn backward_typed<'py, F: StackElement>(
+        &self,
+        py: Python<'py>,
+        memory: &Module,
+        dy: Option<&Bound<'py, PyAny>>,
+        dstate: Option<&Bound<'py, PyAny>>,
+        cache: &RecurrentCache,
+        input_grad: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let typed = Typed::<F>::new(&self.stack, memory.memory())?;
+        let tape = typed_tape::<F>(cache)?;
+        // Shapes below are checked against this layer's sizes, so the cache must be its own.
+        stack::check_version(tape.version(), typed.parameters.version())?;
+        let batched = cache.batched;
+        let (steps, rows) = (tape.steps().steps(), tape.steps().rows());
+        let shape = self.output_shape(steps, rows, batched);
+        let dy = dy
+            .filter(|dy| !dy.is_none())
+            .map(|dy| {
+                let array = arrays::numbers(dy, "dy")?;
+                arrays::check_shape(&array, "dy", &shape)?;
+                arrays::row_contiguous::<F>(&array)
+            })
+            .transpose()?;
+        let axes = match (self.config.return_sequences, batched) {
+            (true, _) => self.axes(batched),
+            (false, true) => (None, Some(0)),
+            (false, false) => (None, None),
+        };
+        let output_gradient = dy.as_ref().map(|dy| arrays::sequence(dy, axes));
+        let state_shape = self.state_shape(rows, batched);
+        let state_gradient = typed.state_gradients(dstate, self.states, &state_shape)?;
+        let layout = input_grad.then(|| self.layout());
+        let gradients = typed.backward(py, tape, output_gradient, &state_gradient, layout)?;
+        let width = self.config.input_size;
+        let shape = self.sequence_shape(steps, rows, width, batched);
+        let dx = gradients
+            .input
+            .map(|dx| arrays::to_numpy(py, dx, &shape))
+            .transpose()?;
+        let dstate = states_to_numpy(py, gradients.states, &state_shape)?;
+        (dx, dstate).into_pyobject(py)
+    }
+}
+
+/// One length a row; a single number when x has no batch axis.
+fn row_lengths(value: &Bound<'_, PyAny>, rows: usize, batched: bool) -> PyResult<Vec<i64>> {
+    let (lengths, shape) = arrays::integers(value, "lengths", false)?;
+    let fits = shape == [rows] || (!batched && shape.is_empty());
+    if fits {
+        return Ok(lengths);
+    }
+    Err(Error::shape(
+        "lengths",
+        format!("shape {} (one length a row)", shape_text(&[rows])),
+        shape_text(&shape),
+    )
+    .into())
+}
+
+/// Runs a generic method with the layer's element type.
+macro_rules! typed_call {
+    ($this:expr, $method:ident ( $($argument:expr),* )) => {
+        match &$this.stack {
+            AnyStack::Single(_) => $this.$method::<f32>($($argument),*),
+            AnyStack::Double(_) => $this.$method::<f64>($($argument),*),
+        }
+    };
+}
+
+#[pymethods]
+impl RecurrentLayer {
+    /// Run the layer over sequences.
+    ///
+    /// Parameters
+    /// ----------
+    /// x : array_like, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
+    ///     Sequences; (T, I) is one sequence, whose results have no batch axis. Read in place when
+    ///     the dtype is the layer's and the last axis is contiguous, else copied.
+    /// state : tuple of array_like or None
+    ///     Initial states, each (num_layers * directions, B, H); zeros when None.
+    /// lengths : array_like of int, shape (B,), optional
+    ///     Steps of each sequence, 0 to T, in any order. Outputs past a length are 0, the final
+    ///     state is that of the last valid step, the backward direction starts there.
+    /// mask : array_like of bool, (T, B) or in x's layout, optional
+    ///     Where False, the step is passed over: the state is carried, the output is 0. With
+    ///     ``lengths``, a step is valid when both say so.
+    /// resets : array_like of bool, in x's layout, optional
+    ///     Where True at step t, the state doesn't cross from t - 1 to t (either way), and no
+    ///     gradient does. Ignored past a length.
+    ///
+    /// Returns
+    /// -------
+    /// y : numpy.ndarray
+    ///     (T, B, F) in x's layout; without ``return_sequences`` (B, F), the merged final hidden
+    ///     states of the top layer.
+    /// state : tuple of numpy.ndarray
+    ///     Final states, shaped like the initial ones.
+    ///
+    /// Raises
+    /// ------
+    /// ShapeError, DtypeError, ConfigError
+    ///     If an argument doesn't fit; the message names it.
+    /// MemoryError
+    ///     If there isn't enough.
+    #[pyo3(signature = (x, state = None, *, lengths = None, mask = None, resets = None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let this = slf.get();
+        let module = slf.as_super().get();
+        typed_call!(this, forward(module, x, state, lengths, mask, resets))
+    }
+
+    /// Run the layer and keep what ``backward`` needs.
+    ///
+    /// Parameters
+    /// ----------
+    /// x, state, lengths, mask, resets
+    ///     As for the call.
+    ///
+    /// Returns
+    /// -------
+    /// y, state
+    ///     As from the call.
+    /// cache : RecurrentCache
+    ///     For ``backward``, as often as you like, until the weights change.
+    #[pyo3(signature = (x, state = None, *, lengths = None, mask = None, resets = None))]
+    fn forward_with_cache<'py>(
+        slf: &Bound<'py, Self>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let this = slf.get();
+        let module = slf.as_super().get();
+        typed_call!(
+            this,
+            forward_cached(module, x, state, lengths, mask, resets)
+        )
+    }
+
+    /// Complete backpropagation through time; adds to the parameters' gradients.
+    ///
+    /// Parameters
+    /// ----------
+    /// dy : array_like, shaped like y, or None
+    ///     Gradient of the loss with respect to y; None for zeros.
+    /// dstate : tuple of (array_like or None) or None
+    ///     Gradient with respect to the final states; None for zeros.
+    /// cache : RecurrentCache
+    ///     From ``forward_with_cache`` of this layer.
+    /// input_grad : bool, default True
+    ///     Whether the gradient of x is wanted.
+    ///
+    /// Returns
+    /// -------
+    /// dx : numpy.ndarray or None
+    ///     Gradient with respect to x; 0 at invalid steps.
+    /// dstate : tuple of numpy.ndarray
+    ///     Gradient with respect to the initial states.
+    ///
+    /// Raises
+    /// ------
+    /// StateError
+    ///     If the weights have changed since, or the cache is another layer's.
+    /// ShapeError, DtypeError
+    ///     If a gradient doesn't fit. After any error the gradients are as they were.
+    #[pyo3(signature = (dy = None, dstate = None, *, cache, input_grad = true))]
+    fn backward<'py>(
+        slf: &Bound<'py, Self>,
+        dy: Option<&Bound<'py, PyAny>>,
+        dstate: Option<&Bound<'py, PyAny>>,
+        cache: &Bound<'py, PyAny>,
+        input_grad: bool,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let (py, this) = (slf.py(), slf.get());
+        let module = slf.as_super().get();
+        let cache = self::cache(cache)?;
+        typed_call!(
+            this,
+            backward_typed(py, module, dy, dstate, cache, input_grad)
+        )
+    }
+
+    /// Features of the input.
+    #[getter]
+    fn input_size(&self) -> usize {
+        self.config.input_size
+    }
+
+    /// Units of each direction of each layer.
+    #[getter]
+    fn hidden_size(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// Layers.
+    #[getter]
+    fn num_layers(&self) -> usize {
+        self.config.num_layers
+    }
+
+    /// Features of y.
+    #[getter]
+    fn output_size(&self) -> usize {
+        self.config.output_size()
+    }
+
+    /// Whether x and y have the batch axis first.
+    #[getter]
+    fn batch_first(&self) -> bool {
+        self.batch_first
+    }
+
+    /// Whether there are two directions.
+    #[getter]
+    fn bidirectional(&self) -> bool {
+        self.config.bidirectional
+    }
+
+    /// Whether y has every step.
+    #[getter]
+    fn return_sequences(&self) -> bool {
+        self.config.return_sequences
+    }
+
+    /// The constructor's keywords that make such a layer again.
+    #[getter]
+    fn config<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let this = slf.get();
+        let config = PyDict::new(slf.py());
+        config.set_item("input_size", this.config.input_size)?;
+        config.set_item("hidden_size", this.config.hidden_size)?;
+        config.set_item("num_layers", this.config.num_layers)?;
+        config.set_item("bias", this.config.bias)?;
+        config.set_item("batch_first", this.batch_first)?;
+        config.set_item("bidirectional", this.config.bidirectional)?;
+        config.set_item("reverse", this.config.reverse)?;
+        config.set_item("merge_mode", merge_name(this.config.merge_mode))?;
+        config.set_item("return_sequences", this.config.return_sequences)?;
+        let module = slf.as_super().get();
+        config.set_item("dtype", module.memory().precision().name())?;
+        Ok(config)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let this = slf.get();
+        let memory = slf.as_super().get().memory();
+        let config = &this.config;
+        let mut text = format!(
+            "{}({}, {}",
+            slf.get_type().name()?,
+            config.input_size,
+            config.hidden_size
+        );
+        if config.num_layers != 1 {
+            text += &format!(", num_layers={}", config.num_layers);
+        }
+        for (name, shown) in [
+            ("bias=False", !config.bias),
+            ("batch_first=True", this.batch_first),
+            ("bidirectional=True", config.bidirectional),
+            ("reverse=True", config.reverse),
+            ("return_sequences=False", !config.return_sequences),
+        ] {
+            if shown {
+                text += ", ";
+                text += name;
+            }
+        }
+        if config.bidirectional && config.merge_mode != MergeMode::Concat {
+            text += &format!(", merge_mode={:?}", merge_name(config.merge_mode));
+        }
+        let (dtype, count) = (memory.precision().name(), memory.count());
+        Ok(format!("{text}, dtype={dtype:?})  # {count} parameters"))
+    }
+}
+
+fn merge_name(mode: MergeMode) -> &'static str {
+    MERGE_MODES
+        .iter()
+        .position(|&candidate| candidate == mode)
+        .map_or("", |index| MERGE_NAMES[index])
+}
+
+/// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
+///
+/// Gate order, parameter names, state shapes and defaults are PyTorch's. With
+/// ``a = W_ih x + b_ih + W_hh h + b_hh`` of each gate::
+///
+///     i = sigmoid(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
+///     c' = f c + i g      h' = o tanh(c')
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units of each direction of each layer, 1 or more.
+/// num_layers : int, default 1
+///     Layers on top of each other.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// batch_first : bool, default False
+///     Whether x and y are (B, T, F) rather than (T, B, F). States never are.
+/// bidirectional : bool, default False
+///     Whether a second direction runs backwards; its parameters end in ``_reverse``.
+/// reverse : bool, default False
+///     One direction that runs backwards, with outputs in the input's order.
+/// merge_mode : {"concat", "sum", "average", "mul"}, default "concat"
+///     How two directions become one, in every layer.
+/// return_sequences : bool, default True
+///     Whether y has every step, or only the final hidden state.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights, uniform in +-1/sqrt(hidden_size); without it they come from
+///     the process-wide stream (``manual_seed``).
+/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
+/// variational, zoneout, zoneout_eval, proj_size, peephole, coupled, clip, layer_norm, \
+/// forget_bias, init
+///     Not available yet: anything but the default raises ``ConfigError``.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value; the message names it.
+/// MemoryError
+///     If the weights don't fit.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> lstm = rr.LSTM(3, 5, seed=0)
+/// >>> y, (h, c) = lstm(np.zeros((7, 2, 3), np.float32))
+/// >>> y.shape, h.shape
+/// ((7, 2, 5), (1, 2, 5))
+#[pyclass(frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
+pub struct LSTM;
+
+#[pymethods]
+impl LSTM {
+    #[new]
+    #[allow(clippy::fn_params_excessive_bools)] // they are options of the constructor
+    #[pyo3(signature = (
+        input_size, hidden_size, num_layers = None, *, bias = None, batch_first = None,
+        bidirectional = None, reverse = None, merge_mode = None, return_sequences = None,
+        dropout = None, input_dropout = None, recurrent_dropout = None, output_dropout = None,
+        update_dropout = None, weight_dropout = None, variational = None, zoneout = None,
+        zoneout_eval = None, proj_size = None, peephole = None, coupled = None, clip = None,
+        layer_norm = None, forget_bias = None, init = None, dtype = None, seed = None
+    ), text_signature = "(input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, bidirectional=False, reverse=False, merge_mode='concat', return_sequences=True, dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, output_dropout=0.0, update_dropout=0.0, weight_dropout=0.0, variational=True, zoneout=0.0, zoneout_eval='expectation', proj_size=0, peephole=False, coupled=False, clip=None, layer_norm=False, forget_bias=None, init='torch', dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        num_layers: Option<&Bound<'_, PyAny>>,
+        bias: Option<&Bound<'_, PyAny>>,
+        batch_first: Option<&Bound<'_, PyAny>>,
+        bidirectional: Option<&Bound<'_, PyAny>>,
+        reverse: Option<&Bound<'_, PyAny>>,
+        merge_mode: Option<&Bound<'_, PyAny>>,
+        return_sequences: Option<&Bound<'_, PyAny>>,
+        dropout: Option<&Bound<'_, PyAny>>,
+        input_dropout: Option<&Bound<'_, PyAny>>,
+        recurrent_dropout: Option<&Bound<'_, PyAny>>,
+        output_dropout: Option<&Bound<'_, PyAny>>,
+        update_dropout: Option<&Bound<'_, PyAny>>,
+        weight_dropout: Option<&Bound<'_, PyAny>>,
+        variational: Option<&Bound<'_, PyAny>>,
+        zoneout: Option<&Bound<'_, PyAny>>,
+        zoneout_eval: Option<&Bound<'_, PyAny>>,
+        proj_size: Option<&Bound<'_, PyAny>>,
+        peephole: Option<&Bound<'_, PyAny>>,
+        coupled: Option<&Bound<'_, PyAny>>,
+        clip: Option<&Bound<'_, PyAny>>,
+        layer_norm: Option<&Bound<'_, PyAny>>,
+        forget_bias: Option<&Bound<'_, PyAny>>,
+        init: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        for (name, value) in [
+            ("dropout", dropout),
+            ("input_dropout", input_dropout),
+            ("recurrent_dropout", recurrent_dropout),
+            ("output_dropout", output_dropout),
+            ("update_dropout", update_dropout),
+            ("weight_dropout", weight_dropout),
+            ("zoneout", zoneout),
+        ] {
+            if let Some(value) = value
+                && options::probability(name, value)? != 0.0
+            {
+                return Err(super::errors::not_available(name));
+            }
+        }
+        options::later("variational", variational, true)?;
+        options::later("zoneout_eval", zoneout_eval, "expectation")?;
+        options::later("proj_size", proj_size, 0)?;
+        options::later("peephole", peephole, false)?;
+        options::later("coupled", coupled, false)?;
+        options::later("layer_norm", layer_norm, false)?;
+        options::later("init", init, "torch")?;
+        for (name, value) in [("clip", clip), ("forget_bias", forget_bias)] {
+            if value.is_some() {
+                return Err(super::errors::not_available(name));
+            }
+        }
+        let flag = |name, value: Option<&Bound<'_, PyAny>>, default| {
+            value.map_or(Ok(default), |value| options::boolean(name, value))
+        };
+        let config = StackConfig {
+            cell: CellKind::Lstm(Lstm),
+            input_size: options::integer("input_size", input_size, 1)?,
+            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
+            num_layers: num_layers.map_or(Ok(1), |n| options::integer("num_layers", n, 1))?,
+            bias: flag("bias", bias, true)?,
+            bidirectional: flag("bidirectional", bidirectional, false)?,
+            reverse: flag("reverse", reverse, false)?,
+            merge_mode: merge_mode.map_or(Ok(MergeMode::Concat), |mode| {
+                options::choice("merge_mode", mode, &MERGE_NAMES).map(|index| MERGE_MODES[index])
+            })?,
+            return_sequences: flag("return_sequences", return_sequences, true)?,
+            naming: Naming::Layers,
+        };
+        if config.reverse && config.bidirectional {
+            return Err(Error::config(
+                "reverse",
+                "False together with bidirectional=True, which has both directions",
+                "True",
+            )
+            .into());
+        }
+        let batch_first = flag("batch_first", batch_first, false)?;
+        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
+        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
+        let (stack, memory) = build(config, precision, seed)?;
+        Ok(PyClassInitializer::from(Module::new(memory))
+            .add_subclass(RecurrentLayer {
+                stack,
+                config,
+                batch_first,
+                states: &["h", "c"],
+            })
+            .add_subclass(Self))
+    }
+}

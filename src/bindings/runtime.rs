@@ -1,0 +1,111 @@
+//! The process: random stream, threads, what was built.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::options;
+use crate::engine::threads;
+use crate::error::Error;
+use crate::random::{self, StreamState};
+
+/// Restart the process-wide random stream.
+///
+/// Parameters
+/// ----------
+/// seed : int
+///     From 0 to 2**64 - 1. The same seed gives the same weights, masks and orders.
+#[pyfunction]
+pub fn manual_seed(seed: &Bound<'_, PyAny>) -> PyResult<()> {
+    random::manual_seed(options::seed("seed", seed)?);
+    Ok(())
+}
+
+/// Where the process-wide random stream is.
+///
+/// Returns
+/// -------
+/// tuple of (int, int)
+///     Seed and position, for ``set_rng_state``.
+#[pyfunction]
+pub fn get_rng_state() -> (u64, u64) {
+    let state = random::state();
+    (state.seed, state.position)
+}
+
+/// Put the process-wide random stream back to where it was.
+///
+/// Parameters
+/// ----------
+/// state : tuple of (int, int)
+///     From ``get_rng_state``.
+#[pyfunction]
+pub fn set_rng_state(state: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (seed, position) = state.extract().map_err(|_| {
+        PyErr::from(Error::dtype(
+            "state",
+            "a pair of integers from get_rng_state()",
+            options::shown(state),
+        ))
+    })?;
+    random::set_state(StreamState { seed, position });
+    Ok(())
+}
+
+/// The numbers 0 to n - 1 in an order that depends on the arguments alone.
+#[pyfunction]
+pub fn shuffled(
+    py: Python<'_>,
+    n: usize,
+    seed: u64,
+    epoch: u64,
+) -> PyResult<Bound<'_, numpy::PyArray1<i64>>> {
+    let order = random::shuffled(n, seed, epoch)
+        .into_iter()
+        .map(i64::try_from)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| Error::config("n", "an array's size", n.to_string()))?;
+    Ok(numpy::PyArray1::from_vec(py, order))
+}
+
+/// Choose how many threads a call may use.
+///
+/// This version computes on the caller's thread; the setting is kept for later versions. Results
+/// never depend on it.
+///
+/// Parameters
+/// ----------
+/// n : int
+///     1 or more.
+#[pyfunction]
+pub fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
+    threads::set_num_threads(options::integer("n", n, 1)?);
+    Ok(())
+}
+
+/// How many threads a call may use: as set, else the environment variable
+/// ``RECURRUST_NUM_THREADS``, else the number of processors.
+#[pyfunction]
+pub fn get_num_threads() -> usize {
+    threads::num_threads()
+}
+
+/// What this installation is.
+///
+/// Returns
+/// -------
+/// dict
+///     ``version``, ``instruction_set`` in use, ``num_threads``, ``profile`` of the build.
+#[pyfunction]
+pub fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("instruction_set", "scalar")?;
+    info.set_item("num_threads", threads::num_threads())?;
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    info.set_item("profile", profile)?;
+    Ok(info)
+}

@@ -1,0 +1,349 @@
+//! Stacks of either precision, and what layers and single cells share when they run one.
+
+use std::sync::Arc;
+
+use numpy::{PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::arrays::{self, Contiguous, Number};
+use super::errors::StateError;
+use super::options;
+use super::parameter::{AnyParameters, Pick};
+use super::run::with_reading;
+use crate::engine::{Layout, Sequence};
+use crate::error::{Error, Result};
+use crate::float::Precision;
+use crate::layers::stack::{Gradients, Outcome, Stack, StackConfig, StackTape};
+use crate::lengths::Steps;
+use crate::parameters::Parameters;
+use crate::random::Ticket;
+
+/// A stack of either precision.
+pub enum AnyStack {
+    /// float32.
+    Single(Stack<f32>),
+    /// float64.
+    Double(Stack<f64>),
+}
+
+/// Typed stacks and tapes from those of either precision.
+pub trait StackElement: Pick {
+    /// The stack, when it is of this type.
+    fn stack(any: &AnyStack) -> Option<&Stack<Self>>;
+    /// The tape, when it is of this type.
+    fn tape(any: &AnyTape) -> Option<&StackTape<Self>>;
+    /// A tape of this type.
+    fn any_tape(tape: StackTape<Self>) -> AnyTape;
+}
+
+/// A tape of either precision.
+pub enum AnyTape {
+    /// float32.
+    Single(StackTape<f32>),
+    /// float64.
+    Double(StackTape<f64>),
+}
+
+macro_rules! stack_element {
+    ($float:ty, $variant:ident) => {
+        impl StackElement for $float {
+            fn stack(any: &AnyStack) -> Option<&Stack<Self>> {
+                match any {
+                    AnyStack::$variant(stack) => Some(stack),
+                    _ => None,
+                }
+            }
+
+            fn tape(any: &AnyTape) -> Option<&StackTape<Self>> {
+                match any {
+                    AnyTape::$variant(tape) => Some(tape),
+                    _ => None,
+                }
+            }
+
+            fn any_tape(tape: StackTape<Self>) -> AnyTape {
+                AnyTape::$variant(tape)
+            }
+        }
+    };
+}
+stack_element!(f32, Single);
+stack_element!(f64, Double);
+
+/// A new stack and its parameters.
+pub fn build(
+    config: StackConfig,
+    precision: Precision,
+    seed: Option<u64>,
+) -> Result<(AnyStack, AnyParameters)> {
+    let ticket = seed.map_or_else(Ticket::draw, Ticket::seeded);
+    Ok(match precision {
+        Precision::Single => {
+            let (stack, parameters) = Stack::new(config, ticket)?;
+            let parameters = AnyParameters::Single(Arc::new(parameters));
+            (AnyStack::Single(stack), parameters)
+        }
+        Precision::Double => {
+            let (stack, parameters) = Stack::new(config, ticket)?;
+            let parameters = AnyParameters::Double(Arc::new(parameters));
+            (AnyStack::Double(stack), parameters)
+        }
+    })
+}
+
+/// Typed parts of a layer.
+pub struct Typed<'a, F: Number> {
+    pub stack: &'a Stack<F>,
+    pub parameters: &'a Parameters<F>,
+}
+
+impl<'a, F: StackElement> Typed<'a, F> {
+    /// Both parts, when they are of this type.
+    pub fn new(stack: &'a AnyStack, parameters: &'a AnyParameters) -> PyResult<Self> {
+        match (F::stack(stack), F::pick(parameters)) {
+            (Some(stack), Some(parameters)) => Ok(Self { stack, parameters }),
+            _ => Err(StateError::new_err(
+                "the layer's parts have different dtypes",
+            )),
+        }
+    }
+
+    fn operations(&self, steps: &Steps) -> usize {
+        let cells = steps.steps().saturating_mul(steps.rows());
+        cells.saturating_mul(self.stack.config().cost())
+    }
+
+    /// The forward pass.
+    pub fn forward(
+        &self,
+        py: Python<'_>,
+        input: Sequence<'_, F>,
+        initial: &[Contiguous<'_, F>],
+        steps: &Steps,
+        layout: Layout,
+    ) -> PyResult<Outcome<F>> {
+        let initial: Vec<&[F]> = initial.iter().map(Contiguous::as_slice).collect();
+        let operations = self.operations(steps);
+        let stack = self.stack;
+        with_reading(py, self.parameters, operations, |weights, interrupt| {
+            stack.forward(weights, input, &initial, steps, layout, interrupt)
+        })
+    }
+
+    /// The forward pass and its tape.
+    pub fn forward_with_tape(
+        &self,
+        py: Python<'_>,
+        input: Sequence<'_, F>,
+        initial: &[Contiguous<'_, F>],
+        steps: Steps,
+        layout: Layout,
+    ) -> PyResult<(Outcome<F>, StackTape<F>)> {
+        let initial: Vec<&[F]> = initial.iter().map(Contiguous::as_slice).collect();
+        let operations = self.operations(&steps);
+        let stack = self.stack;
+        with_reading(py, self.parameters, operations, |weights, interrupt| {
+            stack.forward_with_tape(weights, input, &initial, steps, layout, interrupt)
+        })
+    }
+
+    /// The backward pass; adds to the gradients at the end, when nothing can fail any more.
+    pub fn backward(
+        &self,
+        py: Python<'_>,
+        tape: &StackTape<F>,
+        output_gradient: Option<Sequence<'_, F>>,
+        state_gradient: &[Option<Contiguous<'_, F>>],
+        input_layout: Option<Layout>,
+    ) -> PyResult<Gradients<F>> {
+        let state_gradient: Vec<Option<&[F]>> = state_gradient
+            .iter()
+            .map(|gradient| gradient.as_ref().map(Contiguous::as_slice))
+            .collect();
+        let (stack, parameters) = (self.stack, self.parameters);
+        let operations = self.operations(tape.steps()).saturating_mul(3);
+        with_reading(py, parameters, operations, |weights, interrupt| {
+            check_version(tape.version(), weights.version())?;
+            let gradients = stack.backward(
+                weights,
+                parameters,
+                tape,
+                output_gradient,
+                &state_gradient,
+                input_layout,
+                interrupt,
+            )?;
+            parameters.gradients()?.add(&gradients.parameters);
+            Ok(gradients)
+        })
+    }
+
+    /// A state argument: nothing, or one array a state, each of the given shape.
+    pub fn states<'py>(
+        &self,
+        value: Option<&Bound<'py, PyAny>>,
+        names: &[&'static str],
+        shape: &[usize],
+    ) -> PyResult<Vec<Contiguous<'py, F>>> {
+        let Some(value) = value.filter(|value| !value.is_none()) else {
+            return Ok(Vec::new());
+        };
+        parts(value, names, "state")?
+            .iter()
+            .zip(names)
+            .map(|(part, name)| state_array(part, &format!("state: {name}"), shape))
+            .collect()
+    }
+
+    /// As [`Typed::states`] for gradients, where each part may be missing.
+    pub fn state_gradients<'py>(
+        &self,
+        value: Option<&Bound<'py, PyAny>>,
+        names: &[&'static str],
+        shape: &[usize],
+    ) -> PyResult<Vec<Option<Contiguous<'py, F>>>> {
+        let Some(value) = value.filter(|value| !value.is_none()) else {
+            return Ok(Vec::new());
+        };
+        parts(value, names, "dstate")?
+            .iter()
+            .zip(names)
+            .map(|(part, name)| {
+                if part.is_none() {
+                    return Ok(None);
+                }
+                state_array(part, &format!("dstate: d{name}"), shape).map(Some)
+            })
+            .collect()
+    }
+}
+
+fn state_array<'py, F: Number>(
+    value: &Bound<'py, PyAny>,
+    name: &str,
+    shape: &[usize],
+) -> PyResult<Contiguous<'py, F>> {
+    let array = arrays::numbers(value, name)?;
+    arrays::check_shape(&array, name, shape)?;
+    Contiguous::new(&array)
+}
+
+/// The arrays of a state: a tuple or list where there are several, the array itself where there
+/// is one.
+fn parts<'py>(
+    value: &Bound<'py, PyAny>,
+    names: &[&'static str],
+    argument: &'static str,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    if let [_] = names {
+        return Ok(vec![value.clone()]);
+    }
+    let expected = format!("a tuple ({})", names.join(", "));
+    let parts: Vec<Bound<'py, PyAny>> = if let Ok(tuple) = value.cast::<PyTuple>() {
+        tuple.iter().collect()
+    } else if let Ok(list) = value.cast::<PyList>() {
+        list.iter().collect()
+    } else {
+        let got = match value.cast::<PyUntypedArray>() {
+            Ok(array) => format!(
+                "one array of shape {}",
+                crate::error::shape_text(array.shape())
+            ),
+            Err(_) => options::shown(value),
+        };
+        return Err(Error::dtype(argument, expected, got).into());
+    };
+    if parts.len() != names.len() {
+        return Err(Error::shape(argument, expected, format!("{} values", parts.len())).into());
+    }
+    Ok(parts)
+}
+
+/// States as Python has them: a tuple where there are several, the array where there is one.
+pub fn states_to_numpy<'py, F: Number>(
+    py: Python<'py>,
+    states: Vec<Vec<F>>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut arrays = states
+        .into_iter()
+        .map(|state| arrays::to_numpy(py, state, shape).map(Bound::into_any))
+        .collect::<PyResult<Vec<_>>>()?;
+    if arrays.len() == 1 {
+        return Ok(arrays.remove(0));
+    }
+    Ok(PyTuple::new(py, arrays)?.into_any())
+}
+
+/// An array argument with contiguous rows, of one of the given numbers of axes and the given size
+/// of the last.
+pub fn input<'py, F: Number>(
+    value: &Bound<'py, PyAny>,
+    name: &'static str,
+    dimensions: &[usize],
+    expected: &str,
+    width: usize,
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    let array = arrays::numbers(value, name)?;
+    arrays::check_dimensions(&array, name, dimensions, expected)?;
+    let last = array.shape().last().copied().unwrap_or(0);
+    if last != width {
+        return Err(Error::shape(
+            name,
+            format!("{expected} with {width} features on the last axis"),
+            format!(
+                "{last} features, shape {}",
+                crate::error::shape_text(array.shape())
+            ),
+        )
+        .into());
+    }
+    arrays::row_contiguous(&array)
+}
+
+/// A cache is of use only with the weights it was made with.
+pub fn check_version(tape: u64, weights: u64) -> Result<()> {
+    if tape == weights {
+        return Ok(());
+    }
+    Err(Error::State(
+        "cache: made with other weights than the layer has now; call forward_with_cache again after \
+         changing weights, and use each cache with its own layer"
+            .to_owned(),
+    ))
+}
+
+/// What ``backward`` of a recurrent layer or cell needs from its forward pass.
+///
+/// Never changes: it may be used more than once, and several may live at once. It keeps its own
+/// copy of the input. Once the weights have changed it is refused.
+#[pyclass(frozen, module = "recurrust._core")]
+pub struct RecurrentCache {
+    pub(super) tape: AnyTape,
+    /// Whether x had a batch axis.
+    pub(super) batched: bool,
+}
+
+/// The cache argument of a backward call.
+pub fn cache<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a RecurrentCache> {
+    match value.cast::<RecurrentCache>() {
+        Ok(cache) => Ok(cache.get()),
+        Err(_) => Err(Error::dtype(
+            "cache",
+            "the cache of this layer's forward_with_cache",
+            options::shown(value),
+        )
+        .into()),
+    }
+}
+
+/// The typed tape of a cache.
+pub fn typed_tape<F: StackElement>(cache: &RecurrentCache) -> Result<&StackTape<F>> {
+    // Another dtype is another layer, whose version can't match either.
+    F::tape(&cache.tape).ok_or_else(|| {
+        Error::State(
+            "cache: made by a layer of another dtype; use each cache with its own layer".to_owned(),
+        )
+    })
+}

@@ -1,0 +1,99 @@
+//! Long short-term memory (Hochreiter and Schmidhuber 1997), with the forget gate of Gers,
+//! Schmidhuber and Cummins (2000).
+
+use super::{Accumulator, Cell};
+use crate::simd::Vector;
+
+/// The LSTM cell.
+///
+/// With the pre-activations `a = W_ih x + b_ih + W_hh h + b_hh` of the four gates:
+///
+/// ```text
+/// i = sigmoid(a_i)        input gate
+/// f = sigmoid(a_f)        forget gate
+/// g = tanh(a_g)           candidate
+/// o = sigmoid(a_o)        output gate
+/// c' = f c + i g          cell state
+/// h' = o tanh(c')         hidden state
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lstm;
+
+/// An accumulator that takes both products of one gate.
+const fn both_products(gate: usize) -> Accumulator {
+    Accumulator {
+        input_gate: Some(gate),
+        hidden_gate: Some(gate),
+    }
+}
+
+const ACCUMULATORS: [Accumulator; 4] = [
+    both_products(0),
+    both_products(1),
+    both_products(2),
+    both_products(3),
+];
+
+impl Cell for Lstm {
+    /// Gates i, f, g, o.
+    type Accumulators<V: Vector> = [V; 4];
+    /// Hidden state h, cell state c.
+    type States<V: Vector> = [V; 2];
+    /// Activated gates i, f, g, o; the new cell state is computed again from them.
+    type Saved<V: Vector> = [V; 4];
+
+    const PHASES: usize = 1;
+
+    fn gates(&self) -> usize {
+        4
+    }
+
+    fn accumulators(&self) -> &'static [Accumulator] {
+        &ACCUMULATORS
+    }
+
+    #[inline]
+    fn forward<V: Vector>(&self, [a_i, a_f, a_g, a_o]: [V; 4], [_, c]: [V; 2]) -> ([V; 2], [V; 4]) {
+        let i = a_i.sigmoid().flush_tiny();
+        let f = a_f.sigmoid().flush_tiny();
+        let g = a_g.tanh().flush_tiny();
+        let o = a_o.sigmoid().flush_tiny();
+        let c_new = f.mul_add(c, i * g).flush_tiny();
+        let h_new = (o * c_new.tanh()).flush_tiny();
+        ([h_new, c_new], [i, f, g, o])
+    }
+
+    #[inline]
+    fn backward<V: Vector>(
+        &self,
+        [i, f, g, o]: [V; 4],
+        [_, c]: [V; 2],
+        [dh_new, dc_new]: [V; 2],
+    ) -> ([V; 4], [V; 2]) {
+        let one = V::splat(num_traits::One::one());
+        let zero = V::splat(num_traits::Zero::zero());
+        let c_new = f.mul_add(c, i * g).flush_tiny();
+        let tanh_c = c_new.tanh();
+
+        // h' = o tanh(c') and tanh' = 1 - tanh^2: both ways into c'.
+        let dc = (dh_new * o).mul_add(one - tanh_c * tanh_c, dc_new);
+
+        // sigmoid' = s (1 - s), tanh' = 1 - t^2.
+        let da_i = dc * g * i * (one - i);
+        let da_f = dc * c * f * (one - f);
+        let da_g = dc * i * (one - g * g);
+        let da_o = dh_new * tanh_c * o * (one - o);
+
+        // The previous hidden state acts through the accumulators only.
+        let dc_previous = dc * f;
+        (
+            [
+                da_i.flush_tiny(),
+                da_f.flush_tiny(),
+                da_g.flush_tiny(),
+                da_o.flush_tiny(),
+            ],
+            [zero, dc_previous.flush_tiny()],
+        )
+    }
+}

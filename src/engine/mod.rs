@@ -1,0 +1,32 @@
+//! How a cell runs over a sequence: written once for every cell.
+//!
+//! A call covers one direction of one layer over all of its steps, on memory that the caller
+//! owns. Forward, a step adds the recurrent product to the accumulators of its block of time and
+//! hands each register of units to the cell; when training, what the backward pass needs goes to
+//! a [`Tape`], which nobody changes afterwards. Backward, the gradients of a block's accumulators
+//! go to scratch memory of one block's size, from which the weights' and the input's gradients
+//! are made by large products.
+
+mod backward;
+mod forward;
+mod packing;
+mod products;
+mod sequence;
+pub mod threads;
+mod workspace;
+
+pub use backward::{Backward, backward};
+pub use forward::{Forward, Tape, forward};
+pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};
+pub use products::{ProductPath, add_outer_product, add_product, add_product_transposed};
+pub use sequence::{Layout, Sequence, SequenceMut};
+pub use workspace::{Pool, copied_vec, zeroed_vec};
+
+/// How many rows (steps times batch rows) a block of time aims at: enough for large products to
+/// run at full speed, few enough for the accumulators to stay in the cache.
+const BLOCK_ROWS: usize = 384;
+
+/// How many steps a block of time has; a function of the shape alone, so that results are too.
+fn steps_per_block(rows: usize) -> usize {
+    (BLOCK_ROWS / rows.max(1)).max(1)
+}

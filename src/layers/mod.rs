@@ -1,0 +1,5 @@
+//! Layers: what a network is made of. Each computes an output, and gradients from a tape.
+
+pub mod linear;
+pub mod recurrent;
+pub mod stack;

@@ -1,0 +1,140 @@
+//! A cell over time in one direction: its parameters and their packed copy.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::cells::CellKind;
+use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
+use crate::error::Result;
+use crate::float::Float;
+use crate::parameters::{AlignedBuffer, Parameters, Reading};
+
+/// Numbers in a register of the portable engine.
+const LANES: usize = 1;
+
+/// One direction of one layer.
+#[derive(Debug)]
+pub struct Recurrent<F> {
+    geometry: Geometry,
+    /// Indices among the module's parameters: weights, then biases if there are any.
+    input: usize,
+    hidden: usize,
+    biases: Option<(usize, usize)>,
+    /// The packed weights and the version that they have, replaced as a whole.
+    packed: RwLock<Option<(u64, Arc<PackedWeights<F>>)>>,
+}
+
+impl<F: Float> Recurrent<F> {
+    /// A direction whose parameters start at index `first` of the module's.
+    #[must_use]
+    pub fn new(cell: CellKind, inputs: usize, hidden: usize, first: usize, bias: bool) -> Self {
+        Self {
+            geometry: Geometry {
+                cell,
+                inputs,
+                hidden,
+                lanes: LANES,
+            },
+            input: first,
+            hidden: first + 1,
+            biases: bias.then_some((first + 2, first + 3)),
+            packed: RwLock::new(None),
+        }
+    }
+
+    /// Names and shapes of a direction's parameters, in order.
+    #[must_use]
+    pub fn parameter_shapes(
+        cell: CellKind,
+        inputs: usize,
+        hidden: usize,
+        bias: bool,
+        suffix: &str,
+    ) -> Vec<(String, Vec<usize>)> {
+        let rows = cell.gates() * hidden;
+        let mut shapes = vec![
+            (format!("weight_ih{suffix}"), vec![rows, inputs]),
+            (format!("weight_hh{suffix}"), vec![rows, hidden]),
+        ];
+        if bias {
+            shapes.push((format!("bias_ih{suffix}"), vec![rows]));
+            shapes.push((format!("bias_hh{suffix}"), vec![rows]));
+        }
+        shapes
+    }
+
+    /// The sizes.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The packed weights, made again when the masters have changed.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
+    pub fn packed(&self, masters: &Reading<'_, F>) -> Result<Arc<PackedWeights<F>>> {
+        let version = masters.version();
+        if let Some((packed_version, packed)) =
+            &*self.packed.read().unwrap_or_else(PoisonError::into_inner)
+            && *packed_version == version
+        {
+            return Ok(Arc::clone(packed));
+        }
+        let packed = Arc::new(PackedWeights::pack(
+            self.geometry,
+            MasterWeights {
+                input: masters.slice(self.input),
+                hidden: masters.slice(self.hidden),
+                biases: self
+                    .biases
+                    .map(|(input, hidden)| (masters.slice(input), masters.slice(hidden))),
+            },
+        )?);
+        *self.packed.write().unwrap_or_else(PoisonError::into_inner) =
+            Some((version, Arc::clone(&packed)));
+        Ok(packed)
+    }
+
+    /// Adds packed gradients to a gradient buffer of the module's layout.
+    pub fn add_gradients(
+        &self,
+        gradients: &PackedGradients<F>,
+        parameters: &Parameters<F>,
+        buffer: &mut AlignedBuffer<F>,
+    ) {
+        let entries = parameters.entries();
+        let mut parts = split(
+            buffer.as_mut_slice(),
+            [Some(self.input), Some(self.hidden)]
+                .into_iter()
+                .chain([self.biases.map(|b| b.0), self.biases.map(|b| b.1)])
+                .flatten()
+                .map(|index| entries[index].range()),
+        )
+        .into_iter();
+        if let (Some(input), Some(hidden)) = (parts.next(), parts.next()) {
+            gradients.unpack(MasterWeights {
+                input,
+                hidden,
+                biases: parts.next().zip(parts.next()),
+            });
+        }
+    }
+}
+
+/// Disjoint ascending ranges of one slice.
+fn split<F>(
+    mut rest: &mut [F],
+    ranges: impl Iterator<Item = std::ops::Range<usize>>,
+) -> Vec<&mut [F]> {
+    let mut consumed = 0;
+    let mut parts = Vec::new();
+    for range in ranges {
+        let (_, tail) = rest.split_at_mut(range.start - consumed);
+        let (part, tail) = tail.split_at_mut(range.len());
+        parts.push(part);
+        consumed = range.end;
+        rest = tail;
+    }
+    parts
+}

@@ -1,0 +1,749 @@
+//! A stack of recurrent layers in one or two directions.
+
+use crate::cells::CellKind;
+use crate::engine::{
+    self, Backward, Forward, Layout, PackedGradients, Pool, Sequence, SequenceMut, Tape,
+    copied_vec, zeroed_vec,
+};
+use crate::error::{Result, checked_size};
+use crate::float::Float;
+use crate::init::torch_uniform;
+use crate::interrupt::Interrupt;
+use crate::lengths::{Direction, Steps};
+use crate::parameters::{AlignedBuffer, Parameters, Reading};
+use crate::random::{Purpose, Ticket};
+
+use super::recurrent::Recurrent;
+
+/// How the outputs of two directions become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeMode {
+    /// Side by side: twice the features.
+    Concat,
+    /// Added.
+    Sum,
+    /// Half of the sum.
+    Average,
+    /// Multiplied.
+    Mul,
+}
+
+/// How parameters are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// `weight_ih_l0`, `weight_ih_l0_reverse`, ...
+    Layers,
+    /// `weight_ih`, ...: a single cell.
+    Cell,
+}
+
+/// What a stack is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackConfig {
+    /// Which cell.
+    pub cell: CellKind,
+    /// Features of the input.
+    pub input_size: usize,
+    /// Units of each direction of each layer.
+    pub hidden_size: usize,
+    /// Layers.
+    pub num_layers: usize,
+    /// Whether there are biases.
+    pub bias: bool,
+    /// Two directions.
+    pub bidirectional: bool,
+    /// One direction, processed backwards.
+    pub reverse: bool,
+    /// How two directions become one.
+    pub merge_mode: MergeMode,
+    /// Whether the output has every step, or only the final hidden state.
+    pub return_sequences: bool,
+    /// How parameters are called.
+    pub naming: Naming,
+}
+
+impl StackConfig {
+    /// The directions of every layer.
+    #[must_use]
+    pub fn directions(&self) -> &'static [Direction] {
+        match (self.bidirectional, self.reverse) {
+            (true, _) => &[Direction::Forward, Direction::Backward],
+            (false, false) => &[Direction::Forward],
+            (false, true) => &[Direction::Backward],
+        }
+    }
+
+    /// Features of every layer's output.
+    #[must_use]
+    pub fn output_size(&self) -> usize {
+        if self.bidirectional && self.merge_mode == MergeMode::Concat {
+            2 * self.hidden_size
+        } else {
+            self.hidden_size
+        }
+    }
+
+    /// Features of one layer's input.
+    fn layer_inputs(&self, layer: usize) -> usize {
+        if layer == 0 {
+            self.input_size
+        } else {
+            self.output_size()
+        }
+    }
+
+    /// Rows of a state array: layers times directions.
+    #[must_use]
+    pub fn state_rows(&self) -> usize {
+        self.num_layers * self.directions().len()
+    }
+
+    /// Roughly how many multiplications and additions one step of one row takes.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        (0..self.num_layers)
+            .map(|layer| {
+                2 * self.directions().len()
+                    * self.cell.gates()
+                    * self.hidden_size
+                    * (self.layer_inputs(layer) + self.hidden_size)
+            })
+            .sum()
+    }
+}
+
+/// What a forward pass gives.
+#[derive(Debug)]
+pub struct Outcome<F> {
+    /// (steps, rows, features) in the layout asked for, or (rows, features) without sequences.
+    pub output: Vec<F>,
+    /// Each final state, (layers * directions, rows, hidden).
+    pub states: Vec<Vec<F>>,
+}
+
+/// What a backward pass gives.
+#[derive(Debug)]
+pub struct Gradients<F> {
+    /// The gradient with respect to the input, in the layout asked for.
+    pub input: Option<Vec<F>>,
+    /// The gradients with respect to the initial states, (layers * directions, rows, hidden).
+    pub states: Vec<Vec<F>>,
+    /// The gradients of the parameters, to be added by [`crate::parameters::Gradients::add`].
+    pub parameters: AlignedBuffer<F>,
+}
+
+/// What the backward pass of a stack needs; never changed after the forward pass.
+#[derive(Debug)]
+pub struct StackTape<F> {
+    /// The weights that the forward pass used.
+    version: u64,
+    steps: Steps,
+    layers: Vec<LayerTape<F>>,
+}
+
+#[derive(Debug)]
+struct LayerTape<F> {
+    /// (steps, rows, inputs), time-major, zero at invalid steps: padding may hold anything, and
+    /// zero times NaN would spoil the weights' gradients.
+    input: Vec<F>,
+    directions: Vec<Tape<F>>,
+    /// What merging multiplied, where it multiplies: both directions' outputs, time-major, or
+    /// their final hidden states where only these are wanted.
+    factors: Option<[Vec<F>; 2]>,
+}
+
+impl<F: Float> StackTape<F> {
+    /// The version of the weights that the forward pass used.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The steps of the forward pass.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
+    }
+}
+
+/// A stack of recurrent layers.
+#[derive(Debug)]
+pub struct Stack<F> {
+    config: StackConfig,
+    /// By layer, then direction.
+    directions: Vec<Recurrent<F>>,
+    pool: Pool<F>,
+}
+
+impl<F: Float> Stack<F> {
+    /// A stack and its parameters, uniform in +-1/sqrt(hidden size).
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(config: StackConfig, ticket: Ticket) -> Result<(Self, Parameters<F>)> {
+        let mut shapes = Vec::new();
+        let mut directions = Vec::new();
+        for layer in 0..config.num_layers {
+            for &direction in config.directions() {
+                let suffix = match (config.naming, direction, config.bidirectional) {
+                    (Naming::Cell, ..) => String::new(),
+                    (Naming::Layers, Direction::Backward, true) => format!("_l{layer}_reverse"),
+                    (Naming::Layers, ..) => format!("_l{layer}"),
+                };
+                let (inputs, hidden) = (config.layer_inputs(layer), config.hidden_size);
+                directions.push(Recurrent::new(
+                    config.cell,
+                    inputs,
+                    hidden,
+                    shapes.len(),
+                    config.bias,
+                ));
+                shapes.extend(Recurrent::<F>::parameter_shapes(
+                    config.cell,
+                    inputs,
+                    hidden,
+                    config.bias,
+                    &suffix,
+                ));
+            }
+        }
+        let parameters = Parameters::new(shapes)?;
+        {
+            let mut writing = parameters.write();
+            let mut generator = ticket.generator(Purpose::Initialization, 0);
+            for index in 0..parameters.entries().len() {
+                torch_uniform(writing.slice_mut(index), config.hidden_size, &mut generator)?;
+            }
+        }
+        let stack = Self {
+            config,
+            directions,
+            pool: Pool::default(),
+        };
+        Ok((stack, parameters))
+    }
+
+    /// What the stack is made of.
+    #[must_use]
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// The forward pass without a tape.
+    ///
+    /// `initial` has one slice a state, each (layers * directions, rows, hidden), or is empty for
+    /// zeros. `layout` is that of the output.
+    ///
+    /// # Errors
+    /// Out of memory or interrupted.
+    pub fn forward(
+        &self,
+        weights: &Reading<'_, F>,
+        input: Sequence<'_, F>,
+        initial: &[&[F]],
+        steps: &Steps,
+        layout: Layout,
+        interrupt: &Interrupt<'_>,
+    ) -> Result<Outcome<F>> {
+        let mut states = StateBuffers::new(&self.config, steps.rows(), initial)?;
+        let mut lower: Option<Vec<F>> = None;
+        for layer in 0..self.config.num_layers {
+            let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
+            let x = match &lower {
+                Some(values) => Sequence::contiguous(values, Layout::TimeMajor, sizes),
+                None => input,
+            };
+            let pass = LayerPass {
+                weights,
+                steps,
+                layout: self.layer_layout(layer, layout),
+                interrupt,
+            };
+            let (output, _) = self.forward_layer(layer, x, &mut states, &pass, None)?;
+            lower = output;
+        }
+        self.outcome(lower, states)
+    }
+
+    /// The forward pass, and what its backward pass will need.
+    ///
+    /// # Errors
+    /// Out of memory or interrupted.
+    pub fn forward_with_tape(
+        &self,
+        weights: &Reading<'_, F>,
+        input: Sequence<'_, F>,
+        initial: &[&[F]],
+        steps: Steps,
+        layout: Layout,
+        interrupt: &Interrupt<'_>,
+    ) -> Result<(Outcome<F>, StackTape<F>)> {
+        let mut states = StateBuffers::new(&self.config, steps.rows(), initial)?;
+        let mut layers = Vec::with_capacity(self.config.num_layers);
+        let mut x = valid_copy(input, &steps)?;
+        let mut top = None;
+        for layer in 0..self.config.num_layers {
+            let mut tapes = (0..self.config.directions().len())
+                .map(|_| {
+                    Tape::new(
+                        self.direction(layer, 0).geometry(),
+                        steps.steps(),
+                        steps.rows(),
+                    )
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
+            let pass = LayerPass {
+                weights,
+                steps: &steps,
+                layout: self.layer_layout(layer, layout),
+                interrupt,
+            };
+            let sequence = Sequence::contiguous(&x, Layout::TimeMajor, sizes);
+            let (output, factors) =
+                self.forward_layer(layer, sequence, &mut states, &pass, Some(&mut tapes))?;
+            let next = if layer + 1 < self.config.num_layers {
+                output.unwrap_or_default()
+            } else {
+                top = output;
+                Vec::new()
+            };
+            layers.push(LayerTape {
+                input: std::mem::replace(&mut x, next),
+                directions: tapes,
+                factors,
+            });
+        }
+        let tape = StackTape {
+            version: weights.version(),
+            steps,
+            layers,
+        };
+        Ok((self.outcome(top, states)?, tape))
+    }
+
+    /// The backward pass.
+    ///
+    /// `output_gradient` is (steps, rows, features), or (1, rows, features) without sequences.
+    /// `state_gradient` has one entry a state: (layers * directions, rows, hidden) or nothing.
+    /// The input's gradient is made when `input_layout` says how it should lie.
+    ///
+    /// # Errors
+    /// Out of memory or interrupted; nothing was changed then.
+    pub fn backward(
+        &self,
+        weights: &Reading<'_, F>,
+        parameters: &Parameters<F>,
+        tape: &StackTape<F>,
+        output_gradient: Option<Sequence<'_, F>>,
+        state_gradient: &[Option<&[F]>],
+        input_layout: Option<Layout>,
+        interrupt: &Interrupt<'_>,
+    ) -> Result<Gradients<F>> {
+        let config = &self.config;
+        let (steps, rows) = (tape.steps.steps(), tape.steps.rows());
+        let mut states = StateBuffers::zeroed(config, rows)?;
+        for (state, gradient) in state_gradient.iter().enumerate() {
+            if let Some(gradient) = gradient {
+                states.set(state, gradient);
+            }
+        }
+        let mut from_above = output_gradient;
+        if !config.return_sequences
+            && let Some(dy) = from_above.take()
+        {
+            self.add_final_gradient(tape, dy, &mut states);
+        }
+        let mut buffer = parameters.gradient_scratch()?;
+        let mut upper: Option<Vec<F>> = None;
+        let mut input = None;
+        for layer in (0..config.num_layers).rev() {
+            let sizes = (steps, rows, config.output_size());
+            let dy = match &upper {
+                Some(values) => Some(Sequence::contiguous(values, Layout::TimeMajor, sizes)),
+                None => from_above.take(),
+            };
+            let inputs = config.layer_inputs(layer);
+            let layout = if layer > 0 {
+                Some(Layout::TimeMajor)
+            } else {
+                input_layout
+            };
+            let mut dx = match layout {
+                Some(_) => Some(zeroed_vec(checked_size(&[steps, rows, inputs])?)?),
+                None => None,
+            };
+            let layer_tape = &tape.layers[layer];
+            for index in 0..config.directions().len() {
+                let direction = self.direction(layer, index);
+                let packed = direction.packed(weights)?;
+                let mut gradients = PackedGradients::zeroed(*direction.geometry())?;
+                let own = dy
+                    .map(|dy| self.unmerge(dy, layer_tape, index))
+                    .transpose()?;
+                engine::backward(Backward {
+                    weights: &packed,
+                    tape: &layer_tape.directions[index],
+                    input: &layer_tape.input,
+                    steps: &tape.steps,
+                    direction: config.directions()[index],
+                    output_gradient: own.as_ref().map(|own| own.sequence(steps, rows)),
+                    state_gradient: states.direction_mut(layer, index),
+                    input_gradient: dx.as_mut().zip(layout).map(|(dx, layout)| {
+                        SequenceMut::contiguous(dx, layout, (steps, rows, inputs))
+                    }),
+                    weight_gradients: &mut gradients,
+                    pool: &self.pool,
+                    interrupt,
+                })?;
+                direction.add_gradients(&gradients, parameters, &mut buffer);
+            }
+            if layer > 0 {
+                upper = dx;
+            } else {
+                input = dx;
+            }
+        }
+        Ok(Gradients {
+            input,
+            states: states.into_arrays()?,
+            parameters: buffer,
+        })
+    }
+
+    fn direction(&self, layer: usize, index: usize) -> &Recurrent<F> {
+        &self.directions[layer * self.config.directions().len() + index]
+    }
+
+    /// Layers hand on their outputs time-major; the last one writes in the caller's layout.
+    fn layer_layout(&self, layer: usize, last: Layout) -> Layout {
+        if layer + 1 == self.config.num_layers {
+            last
+        } else {
+            Layout::TimeMajor
+        }
+    }
+
+    /// All directions of one layer: the merged output, unless only final states are wanted, and
+    /// the directions' own outputs where the backward pass will need them.
+    #[allow(clippy::type_complexity)] // a pair of two optional arrays, explained above
+    fn forward_layer(
+        &self,
+        layer: usize,
+        input: Sequence<'_, F>,
+        states: &mut StateBuffers<F>,
+        pass: &LayerPass<'_, F>,
+        mut tapes: Option<&mut Vec<Tape<F>>>,
+    ) -> Result<(Option<Vec<F>>, Option<[Vec<F>; 2]>)> {
+        let config = &self.config;
+        let (steps, rows) = (pass.steps.steps(), pass.steps.rows());
+        let hidden = config.hidden_size;
+        let training = tapes.is_some();
+        let wanted = config.return_sequences || layer + 1 < config.num_layers;
+        let mut run = |index: usize, output: Option<SequenceMut<'_, F>>| {
+            let direction = self.direction(layer, index);
+            let packed = direction.packed(pass.weights)?;
+            engine::forward(Forward {
+                weights: &packed,
+                input,
+                steps: pass.steps,
+                direction: config.directions()[index],
+                states: states.direction_mut(layer, index),
+                output,
+                tape: tapes.as_deref_mut().map(|tapes| &mut tapes[index]),
+                pool: &self.pool,
+                interrupt: pass.interrupt,
+            })
+        };
+        if !wanted {
+            for index in 0..config.directions().len() {
+                run(index, None)?;
+            }
+            let multiplied =
+                training && config.bidirectional && config.merge_mode == MergeMode::Mul;
+            let finals = |index| copied_vec(&states.direction(layer, index)[..rows * hidden]);
+            let factors = if multiplied {
+                Some([finals(0)?, finals(1)?])
+            } else {
+                None
+            };
+            return Ok((None, factors));
+        }
+        let side_by_side = !config.bidirectional || config.merge_mode == MergeMode::Concat;
+        if side_by_side {
+            let width = config.output_size();
+            let mut output = zeroed_vec(checked_size(&[steps, rows, width])?)?;
+            for index in 0..config.directions().len() {
+                let columns = SequenceMut::columns(
+                    &mut output,
+                    pass.layout,
+                    (steps, rows, hidden),
+                    width,
+                    index * hidden,
+                );
+                run(index, Some(columns))?;
+            }
+            return Ok((Some(output), None));
+        }
+        let len = checked_size(&[steps, rows, hidden])?;
+        let mut outputs = [zeroed_vec(len)?, zeroed_vec(len)?];
+        // The backward pass reads the factors time-major, whatever the caller's layout.
+        let layout = if config.merge_mode == MergeMode::Mul && training {
+            Layout::TimeMajor
+        } else {
+            pass.layout
+        };
+        for (index, output) in outputs.iter_mut().enumerate() {
+            let sequence = SequenceMut::contiguous(output, layout, (steps, rows, hidden));
+            run(index, Some(sequence))?;
+        }
+        if config.merge_mode == MergeMode::Mul && training {
+            let mut merged = zeroed_vec(len)?;
+            let mut target =
+                SequenceMut::contiguous(&mut merged, pass.layout, (steps, rows, hidden));
+            for step in 0..steps {
+                for row in 0..rows {
+                    let at = (step * rows + row) * hidden;
+                    let to = target.row_mut(step, row);
+                    to.copy_from_slice(&outputs[0][at..at + hidden]);
+                    merge_into(config.merge_mode, to, &outputs[1][at..at + hidden]);
+                }
+            }
+            return Ok((Some(merged), Some(outputs)));
+        }
+        let [mut merged, other] = outputs;
+        merge_into(config.merge_mode, &mut merged, &other);
+        Ok((Some(merged), None))
+    }
+
+    /// Turns the last layer's output or final hidden states, and all states, into arrays.
+    fn outcome(&self, output: Option<Vec<F>>, states: StateBuffers<F>) -> Result<Outcome<F>> {
+        let config = &self.config;
+        let output = if config.return_sequences {
+            output.unwrap_or_default()
+        } else {
+            let top = config.num_layers - 1;
+            let (rows, hidden, width) = (states.rows, config.hidden_size, config.output_size());
+            let mut merged = zeroed_vec(checked_size(&[rows, width])?)?;
+            for index in 0..config.directions().len() {
+                let h = &states.direction(top, index)[..rows * hidden];
+                for row in 0..rows {
+                    let from = &h[row * hidden..][..hidden];
+                    let to = &mut merged[row * width..][..width];
+                    if index == 0 {
+                        to[..hidden].copy_from_slice(from);
+                    } else if config.merge_mode == MergeMode::Concat {
+                        to[hidden..].copy_from_slice(from);
+                    } else {
+                        merge_into(config.merge_mode, to, from);
+                    }
+                }
+            }
+            merged
+        };
+        Ok(Outcome {
+            output,
+            states: states.into_arrays()?,
+        })
+    }
+
+    /// The gradient of one direction's output, given that of the merged output.
+    fn unmerge<'a>(
+        &self,
+        merged: Sequence<'a, F>,
+        tape: &LayerTape<F>,
+        index: usize,
+    ) -> Result<OwnGradient<'a, F>> {
+        let hidden = self.config.hidden_size;
+        if !self.config.bidirectional {
+            return Ok(OwnGradient::Borrowed(merged));
+        }
+        let (steps, rows, _) = merged.sizes();
+        let mut own = match self.config.merge_mode {
+            MergeMode::Concat => {
+                return Ok(OwnGradient::Borrowed(merged.select(index * hidden, hidden)));
+            }
+            MergeMode::Sum => return Ok(OwnGradient::Borrowed(merged)),
+            MergeMode::Average | MergeMode::Mul => {
+                zeroed_vec(checked_size(&[steps, rows, hidden])?)?
+            }
+        };
+        let half = F::of(0.5);
+        for step in 0..steps {
+            for row in 0..rows {
+                let at = (step * rows + row) * hidden;
+                let from = merged.row(step, row);
+                for (unit, to) in own[at..at + hidden].iter_mut().enumerate() {
+                    let factor = match &tape.factors {
+                        Some(factors) => factors[1 - index][at + unit],
+                        None => half,
+                    };
+                    *to = from[unit] * factor;
+                }
+            }
+        }
+        Ok(OwnGradient::Owned(own, hidden))
+    }
+
+    /// Without sequences the output is the merge of the top layer's final hidden states: adds its
+    /// gradient to theirs. No gradient over time is ever built.
+    fn add_final_gradient(
+        &self,
+        tape: &StackTape<F>,
+        dy: Sequence<'_, F>,
+        states: &mut StateBuffers<F>,
+    ) {
+        let config = &self.config;
+        let (hidden, top) = (config.hidden_size, config.num_layers - 1);
+        let factors = &tape.layers[top].factors;
+        for index in 0..config.directions().len() {
+            let dh = states.direction_mut(top, index);
+            for row in 0..tape.steps.rows() {
+                let from = dy.row(0, row);
+                for unit in 0..hidden {
+                    let gradient = match (config.bidirectional, config.merge_mode) {
+                        (true, MergeMode::Concat) => from[index * hidden + unit],
+                        (true, MergeMode::Average) => from[unit] * F::of(0.5),
+                        (true, MergeMode::Mul) => {
+                            let other = factors
+                                .as_ref()
+                                .map_or(F::zero(), |pair| pair[1 - index][row * hidden + unit]);
+                            from[unit] * other
+                        }
+                        (false, _) | (true, MergeMode::Sum) => from[unit],
+                    };
+                    dh[row * hidden + unit] += gradient;
+                }
+            }
+        }
+    }
+}
+
+/// What the layers of one forward pass share.
+struct LayerPass<'a, F> {
+    weights: &'a Reading<'a, F>,
+    steps: &'a Steps,
+    layout: Layout,
+    interrupt: &'a Interrupt<'a>,
+}
+
+/// The gradient of one direction's output.
+enum OwnGradient<'a, F> {
+    /// A part of the merged gradient.
+    Borrowed(Sequence<'a, F>),
+    /// Made from it; time-major, with its width.
+    Owned(Vec<F>, usize),
+}
+
+impl<F: Float> OwnGradient<'_, F> {
+    fn sequence(&self, steps: usize, rows: usize) -> Sequence<'_, F> {
+        match self {
+            Self::Borrowed(sequence) => *sequence,
+            Self::Owned(values, width) => {
+                Sequence::contiguous(values, Layout::TimeMajor, (steps, rows, *width))
+            }
+        }
+    }
+}
+
+/// The states (or their gradients) of all directions while a call runs.
+struct StateBuffers<F> {
+    /// (layers * directions, states, rows, hidden).
+    values: Vec<F>,
+    directions: usize,
+    count: usize,
+    rows: usize,
+    hidden: usize,
+    per_layer: usize,
+}
+
+impl<F: Float> StateBuffers<F> {
+    fn zeroed(config: &StackConfig, rows: usize) -> Result<Self> {
+        let directions = config.state_rows();
+        let count = config.cell.states();
+        let hidden = config.hidden_size;
+        Ok(Self {
+            values: zeroed_vec(checked_size(&[directions, count, rows, hidden])?)?,
+            directions,
+            count,
+            rows,
+            hidden,
+            per_layer: config.directions().len(),
+        })
+    }
+
+    fn new(config: &StackConfig, rows: usize, initial: &[&[F]]) -> Result<Self> {
+        let mut buffers = Self::zeroed(config, rows)?;
+        for (state, values) in initial.iter().enumerate() {
+            buffers.set(state, values);
+        }
+        Ok(buffers)
+    }
+
+    fn per_direction(&self) -> usize {
+        self.count * self.rows * self.hidden
+    }
+
+    /// Copies one state of all directions in, (layers * directions, rows, hidden).
+    fn set(&mut self, state: usize, values: &[F]) {
+        let len = self.rows * self.hidden;
+        for direction in 0..self.directions {
+            let start = direction * self.per_direction() + state * len;
+            self.values[start..start + len].copy_from_slice(&values[direction * len..][..len]);
+        }
+    }
+
+    /// All states of one direction, (states, rows, hidden).
+    fn direction(&self, layer: usize, index: usize) -> &[F] {
+        let len = self.per_direction();
+        &self.values[(layer * self.per_layer + index) * len..][..len]
+    }
+
+    fn direction_mut(&mut self, layer: usize, index: usize) -> &mut [F] {
+        let len = self.per_direction();
+        &mut self.values[(layer * self.per_layer + index) * len..][..len]
+    }
+
+    /// One array a state, (layers * directions, rows, hidden).
+    fn into_arrays(self) -> Result<Vec<Vec<F>>> {
+        let len = self.rows * self.hidden;
+        (0..self.count)
+            .map(|state| {
+                let mut array = zeroed_vec(checked_size(&[self.directions, len])?)?;
+                for direction in 0..self.directions {
+                    let from = direction * self.per_direction() + state * len;
+                    array[direction * len..][..len].copy_from_slice(&self.values[from..from + len]);
+                }
+                Ok(array)
+            })
+            .collect()
+    }
+}
+
+/// Merges the second direction into the first; concatenation needs no arithmetic.
+fn merge_into<F: Float>(mode: MergeMode, first: &mut [F], second: &[F]) {
+    for (a, &b) in first.iter_mut().zip(second) {
+        *a = match mode {
+            MergeMode::Concat => *a,
+            MergeMode::Sum => *a + b,
+            MergeMode::Average => (*a + b) * F::of(0.5),
+            MergeMode::Mul => *a * b,
+        };
+    }
+}
+
+/// A time-major copy of the valid steps, zero at the others.
+fn valid_copy<F: Float>(input: Sequence<'_, F>, steps: &Steps) -> Result<Vec<F>> {
+    let (count, rows, width) = input.sizes();
+    let mut copy = zeroed_vec(checked_size(&[count, rows, width])?)?;
+    if width == 0 {
+        return Ok(copy);
+    }
+    for (index, to) in copy.chunks_exact_mut(width).enumerate() {
+        let (step, row) = (index / rows, index % rows);
+        if steps.valid(step).is_none_or(|valid| valid[row]) {
+            to.copy_from_slice(input.row(step, row));
+        }
+    }
+    Ok(copy)
+}

@@ -1,0 +1,112 @@
+//! The process-wide random stream.
+//!
+//! The stream is a seed and a position. Whoever needs randomness draws one [`Ticket`], which
+//! moves the position by one; the ticket's numbers are a function of seed, position and purpose
+//! alone (ChaCha with 8 rounds, a counter-based generator), so a restored state replays them
+//! exactly, whatever the number of threads.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use ndarray_rand::rand::SeedableRng;
+use ndarray_rand::rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// Seed and position of the process-wide stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// Chosen by [`manual_seed`], else by the operating system.
+    pub seed: u64,
+    /// How many tickets were drawn since.
+    pub position: u64,
+}
+
+static STREAM: Mutex<Option<StreamState>> = Mutex::new(None);
+
+fn with_stream<T>(act: impl FnOnce(&mut StreamState) -> T) -> T {
+    let mut stream = STREAM.lock().unwrap_or_else(PoisonError::into_inner);
+    act(stream.get_or_insert_with(|| StreamState {
+        // The standard library seeds its hashers from the operating system.
+        seed: RandomState::new().hash_one(0u8),
+        position: 0,
+    }))
+}
+
+/// Restarts the stream.
+pub fn manual_seed(seed: u64) {
+    set_state(StreamState { seed, position: 0 });
+}
+
+/// Where the stream is.
+#[must_use]
+pub fn state() -> StreamState {
+    with_stream(|stream| *stream)
+}
+
+/// Puts the stream back to where it was.
+pub fn set_state(state: StreamState) {
+    with_stream(|stream| *stream = state);
+}
+
+/// What a generator is used for: different purposes of one ticket never share numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Initial weights.
+    Initialization,
+    /// Dropout masks.
+    Dropout,
+    /// The order of samples.
+    Shuffling,
+}
+
+/// The right to a set of random numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    seed: u64,
+    /// Position in the process-wide stream, or nothing for a seed of one's own.
+    position: Option<u64>,
+}
+
+impl Ticket {
+    /// The next ticket of the process-wide stream.
+    #[must_use]
+    pub fn draw() -> Self {
+        with_stream(|stream| {
+            let ticket = Self {
+                seed: stream.seed,
+                position: Some(stream.position),
+            };
+            stream.position = stream.position.wrapping_add(1);
+            ticket
+        })
+    }
+
+    /// A ticket with a seed of its own, apart from the process-wide stream.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            seed,
+            position: None,
+        }
+    }
+
+    /// The generator for one purpose; `index` tells e.g. layers or epochs apart.
+    #[must_use]
+    pub fn generator(self, purpose: Purpose, index: u64) -> ChaCha8Rng {
+        let mut key = [0u8; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&self.position.unwrap_or(0).to_le_bytes());
+        key[16..24].copy_from_slice(&index.to_le_bytes());
+        key[24] = purpose as u8;
+        key[25] = u8::from(self.position.is_some());
+        ChaCha8Rng::from_seed(key)
+    }
+}
+
+/// The numbers `0..count` in an order that depends on the arguments alone.
+#[must_use]
+pub fn shuffled(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut Ticket::seeded(seed).generator(Purpose::Shuffling, epoch));
+    order
+}

@@ -1,0 +1,43 @@
+//! Inverted dropout (Srivastava et al. 2014).
+
+use ndarray_rand::rand::Rng;
+
+use crate::engine::zeroed_vec;
+use crate::error::Result;
+use crate::float::Float;
+use crate::random::{Purpose, Ticket};
+
+/// Draws a mask: each element is zero with the given probability and `1 / (1 - probability)`
+/// otherwise, so that the expectation is one. With probability one every element is zero.
+///
+/// # Errors
+/// Out of memory.
+pub fn mask<F: Float>(len: usize, probability: f64, ticket: Ticket) -> Result<Vec<F>> {
+    let mut mask = zeroed_vec(len)?;
+    if probability >= 1.0 {
+        return Ok(mask);
+    }
+    let kept = F::of(1.0 / (1.0 - probability));
+    let mut generator = ticket.generator(Purpose::Dropout, 0);
+    for element in &mut mask {
+        if generator.random::<f64>() >= probability {
+            *element = kept;
+        }
+    }
+    Ok(mask)
+}
+
+/// The elementwise product of values and a mask. Zero where the mask is zero, even if the value
+/// is NaN or infinite.
+///
+/// # Errors
+/// Out of memory.
+pub fn apply<F: Float>(values: &[F], mask: &[F]) -> Result<Vec<F>> {
+    let mut output = zeroed_vec(values.len())?;
+    for ((to, &value), &factor) in output.iter_mut().zip(values).zip(mask) {
+        if factor != F::zero() {
+            *to = value * factor;
+        }
+    }
+    Ok(output)
+}

@@ -1,0 +1,3 @@
+//! Regularisation: masks are explicit values, drawn from the random stream and kept by the caller.
+
+pub mod dropout;

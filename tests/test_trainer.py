@@ -1,0 +1,1030 @@
+"""The training loop, from the data given to the history returned."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import recurrust as rr
+
+mpl.use("Agg")
+
+
+def network(kind="sequence", *, batch_first=True, dtype="float64", inputs=2, outputs=1, **options):
+    """Return a small model with one output per step ("sequence") or per sample ("last")."""
+    options = {"batch_first": batch_first, "dtype": dtype, "seed": 1, **options}
+    return rr.Sequential(
+        rr.LSTM(inputs, 4, return_sequences=kind == "sequence", **options),
+        rr.Linear(4, outputs, dtype=dtype, seed=2),
+    )
+
+
+def make_trainer(model=None, loss=None, lr=0.0, **options):
+    model = network() if model is None else model
+    optimizer = rr.SGD(model.parameters(), lr=lr)
+    options = {"seed": 0, **options}
+    return rr.Trainer(model, loss or rr.MSELoss(), optimizer, **options)
+
+
+def arrays(samples=7, steps=5, inputs=2, outputs=1, seed=0, kind="sequence"):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(samples, steps, inputs))
+    y = generator.normal(size=(samples, steps, outputs))
+    return x, y if kind == "sequence" else y[:, 0]
+
+
+class Recorder:
+    """A layer that hands everything on and notes what came and in which mode."""
+
+    def __init__(self):
+        self.training = True
+        self.seen = []
+
+    def __call__(self, x):
+        self.seen.append((np.array(x), self.training))
+        return x
+
+    def forward_with_cache(self, x):
+        return self(x), None
+
+    def backward(self, dy, *, cache):
+        return dy
+
+    def named_parameters(self):
+        return iter(())
+
+    def train(self):
+        self.training = True
+        return self
+
+    def eval(self):
+        self.training = False
+        return self
+
+
+class BrokenLoss:
+    """A loss of one's own whose value and gradient are as told."""
+
+    def __init__(self, value=1.0, gradient=1.0):
+        self.value, self.gradient = value, gradient
+
+    def __call__(self, pred, target):
+        return self.value
+
+    def value_and_grad(self, pred, target):
+        return self.value, np.full_like(pred, self.gradient)
+
+
+class TestFit:
+    def test_learns(self):
+        series = np.sin(np.arange(400, dtype=np.float32) * 0.3)
+        x, y = rr.data.windows(series, window=12, horizon=1)
+        model = network("last", dtype="float32", inputs=1)
+        optimizer = rr.Adam(model.parameters(), lr=0.02)
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, clip_norm=1.0, seed=0)
+        history = trainer.fit(x, y, epochs=15, validation_split=0.2, verbose=0)
+        assert history["val_loss"][-1] < 0.01 < history["loss"][0]
+
+    def test_one_epoch_is_one_step_per_batch(self):
+        x, y = arrays()
+        trainer = make_trainer(lr=0.1)
+        by_hand = network()
+        loss, optimizer = rr.MSELoss(), rr.SGD(by_hand.parameters(), lr=0.1)
+        values = []
+        for rows in (slice(0, 3), slice(3, 6), slice(6, 7)):
+            pred, cache = by_hand.forward_with_cache(x[rows])
+            value, gradient = loss.value_and_grad(pred, y[rows])
+            by_hand.zero_grad()
+            by_hand.backward(gradient, cache=cache)
+            optimizer.step()
+            values.append(value)
+        history = trainer.fit(x, y, epochs=1, batch_size=3, shuffle=False, verbose=0)
+        for name, array in by_hand.state_dict().items():
+            np.testing.assert_allclose(trainer.network.state_dict()[name], array, rtol=1e-12)
+        assert history["loss"] == [pytest.approx(np.average(values, weights=[3, 3, 1]))]
+        assert history["lr"] == [0.1]
+
+    def test_history_and_epochs_go_on(self):
+        x, y = arrays()
+        trainer = make_trainer(lr=0.1)
+        first = trainer.fit(x, y, epochs=2, verbose=0)
+        assert first.epochs == [1, 2]
+        trainer.optimizer.lr = 0.05
+        second = trainer.fit(x, y, epochs=3, verbose=0)
+        assert second.epochs == [3, 4, 5]
+        assert second["lr"] == [0.05] * 3
+        assert trainer.history is second
+        assert trainer.epoch == 5
+        assert len(first["loss"]) == 2
+
+    def test_two_fits_are_one(self):
+        x, y = arrays(40)
+        whole, parts = make_trainer(lr=0.1), make_trainer(lr=0.1)
+        expected = whole.fit(x, y, epochs=4, batch_size=8, verbose=0)["loss"]
+        got = parts.fit(x, y, epochs=1, batch_size=8, verbose=0)["loss"]
+        got = got + parts.fit(x, y, epochs=3, batch_size=8, verbose=0)["loss"]
+        assert got == expected
+
+    def test_pickled_trainer_goes_on_bit_for_bit(self):
+        x, y = arrays(20)
+        model = rr.Sequential(rr.Dropout(0.5), *network(dtype="float32"))
+        optimizer = rr.Adam(model.parameters())
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, clip_norm=0.5, seed=4)
+        rr.manual_seed(5)
+        trainer.fit(x, y, epochs=2, batch_size=6, verbose=0)
+        saved, state = pickle.dumps(trainer), rr.get_rng_state()
+        expected = trainer.fit(x, y, epochs=2, batch_size=6, verbose=0)
+        rr.set_rng_state(state)
+        again = pickle.loads(saved).fit(x, y, epochs=2, batch_size=6, verbose=0)
+        assert dict(again) == dict(expected)
+        assert again.epochs == expected.epochs == [3, 4]
+
+    def test_any_layer_can_be_trained(self):
+        x, y = arrays(outputs=4)
+        layer = rr.LSTM(2, 4, batch_first=True, dtype="float64", seed=1)
+        trainer = make_trainer(layer, lr=0.5)
+        history = trainer.fit(x, y, epochs=5, verbose=0)
+        assert history["loss"][-1] < history["loss"][0]
+        np.testing.assert_array_equal(trainer.predict(x), layer(x)[0])
+
+    def test_model_without_recurrent_layer(self):
+        generator = np.random.default_rng(3)
+        x = generator.normal(size=(64, 3))
+        y = x @ [[1.0], [2.0], [3.0]] + 4.0
+        model = rr.Sequential(rr.Linear(3, 1, dtype="float64", seed=1))
+        trainer = make_trainer(model, lr=0.1)
+        history = trainer.fit(x, y, epochs=100, batch_size=16, verbose=0)
+        assert history["loss"][-1] < 1e-10
+        np.testing.assert_allclose(model[0].weight, [[1, 2, 3]], atol=1e-4)
+
+    def test_same_array_as_input_and_target(self):
+        x, _ = arrays(inputs=1)
+        trainer = make_trainer(network(inputs=1), lr=0.1)
+        expected = make_trainer(network(inputs=1), lr=0.1).fit(x, x.copy(), epochs=2, verbose=0)
+        assert dict(trainer.fit(x, x, epochs=2, verbose=0)) == dict(expected)
+
+    def test_integer_classes(self):
+        generator = np.random.default_rng(2)
+        x = generator.normal(size=(60, 5, 2)).astype(np.float32)
+        y = (x[:, :, 0].sum(axis=1) > 0).astype(np.int64)
+        model = network("last", dtype="float32", outputs=2)
+        trainer = rr.Trainer(
+            model,
+            rr.CrossEntropyLoss(),
+            rr.Adam(model.parameters(), lr=0.05),
+            seed=0,
+            metrics={"accuracy": lambda pred, target: np.mean(pred.argmax(-1) == target)},
+        )
+        trainer.fit(x, y, epochs=30, verbose=0)
+        assert trainer.evaluate(x, y)["accuracy"] > 0.9
+        assert trainer.history["accuracy"][-1] > 0.9
+
+
+class TestLayouts:
+    @pytest.mark.parametrize("kind", ["sequence", "last"])
+    def test_time_major_model_sees_the_same_data(self, kind):
+        x, y = arrays(kind=kind)
+        lengths = np.array([5, 3, 0, 1, 5, 2, 4])
+        runs = []
+        for batch_first in (True, False):
+            trainer = make_trainer(network(kind, batch_first=batch_first), lr=0.1)
+            history = trainer.fit(x, y, epochs=3, batch_size=3, lengths=lengths, verbose=0)
+            runs.append(
+                (
+                    history["loss"],
+                    [trainer.evaluate(x, y, lengths=lengths)["loss"]],
+                    trainer.predict(x, lengths=lengths),
+                )
+            )
+        for first, second in zip(*runs, strict=True):
+            np.testing.assert_allclose(second, first, rtol=1e-10)
+
+    def test_time_major_model_gets_a_view(self):
+        x, y = arrays(6)
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(recorder, *network(batch_first=False)))
+        trainer.evaluate(x, y, batch_size=6)
+        np.testing.assert_array_equal(recorder.seen[0][0], x.swapaxes(0, 1))
+
+    def test_equal_numbers_of_samples_and_steps(self):
+        x, y = arrays(5, 5)
+        expected = make_trainer(network()).evaluate(x, y)["loss"]
+        got = make_trainer(network(batch_first=False)).evaluate(x, y)["loss"]
+        assert got == pytest.approx(expected, rel=1e-12)
+
+    def test_u97_list_of_sequences_is_padded_data_with_lengths(self):
+        generator = np.random.default_rng(8)
+        lengths = [4, 1, 6, 0, 3]
+        x = [generator.normal(size=(steps, 2)) for steps in lengths]
+        y = [generator.normal(size=(steps, 1)) for steps in lengths]
+        padded, padded_lengths = rr.data.pad_sequences(x)
+        targets, _ = rr.data.pad_sequences(y)
+        listed, dense = make_trainer(lr=0.1), make_trainer(lr=0.1)
+        options = {"epochs": 3, "batch_size": 2, "verbose": 0}
+        got = listed.fit(x, y, **options)["loss"]
+        expected = dense.fit(padded, targets, lengths=padded_lengths, **options)["loss"]
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+        pred = listed.predict(x, batch_size=2)
+        assert pred.shape == (5, 6, 1)
+        np.testing.assert_allclose(pred, dense.predict(padded, lengths=padded_lengths), rtol=1e-10)
+        for row, steps in enumerate(lengths):
+            assert not pred[row, steps:].any()
+        assert listed.evaluate(x, y)["loss"] == pytest.approx(
+            dense.evaluate(padded, targets, lengths=padded_lengths)["loss"]
+        )
+
+    def test_list_of_sequences_with_one_target_each(self):
+        generator = np.random.default_rng(8)
+        x = [generator.normal(size=(steps, 2)) for steps in (4, 1, 6)]
+        y = generator.normal(size=(3, 1))
+        trainer = make_trainer(network("last"), lr=0.1)
+        history = trainer.fit(x, y, epochs=20, verbose=0, validation_data=(x, y))
+        assert history["loss"][-1] < history["loss"][0]
+        solo = np.concatenate([trainer.predict(sequence[None]) for sequence in x])
+        np.testing.assert_allclose(trainer.predict(x), solo, rtol=1e-10)
+
+    def test_u97_other_containers(self):
+        x, y = arrays()
+        expected = make_trainer().evaluate(x, y)["loss"]
+        trainer = make_trainer()
+        assert trainer.evaluate(x.tolist(), y.tolist())["loss"] == expected
+        assert trainer.evaluate(list(x), tuple(y))["loss"] == expected
+        frames = [pd.DataFrame(sample) for sample in x]
+        assert trainer.evaluate(frames, y)["loss"] == expected
+        ragged = np.empty(2, dtype=object)
+        ragged[:] = [x[0], x[1, :3]]
+        assert np.isfinite(trainer.predict(ragged)).all()
+
+    def test_u97_data_frame_for_a_model_without_recurrent_layer(self):
+        frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+        model = rr.Sequential(rr.Linear(2, 1, dtype="float64", seed=1))
+        pred = make_trainer(model).predict(frame)
+        np.testing.assert_allclose(pred, frame.to_numpy() @ model[0].weight.T + model[0].bias)
+        with pytest.raises(rr.DtypeError, match="one numeric dtype"):
+            make_trainer(model).predict(pd.DataFrame({"a": [1.0], "b": ["text"]}))
+
+    def test_read_only_and_memory_mapped_data(self, tmp_path):
+        x, y = arrays()
+        expected = make_trainer(lr=0.1).fit(x, y, epochs=1, verbose=0)["loss"]
+        np.save(tmp_path / "x.npy", x)
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        y.flags.writeable = False
+        assert make_trainer(lr=0.1).fit(mapped, y, epochs=1, verbose=0)["loss"] == expected
+        assert not y.flags.writeable
+
+    def test_data_become_the_models_dtype(self):
+        x, y = arrays()
+        model = network(dtype="float32")
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(recorder, *model))
+        trainer.evaluate(x, y)
+        assert recorder.seen[0][0].dtype == np.float32
+        integers = np.arange(20).reshape(2, 5, 2)
+        np.testing.assert_array_equal(
+            make_trainer(model).predict(integers), model.eval()(integers.astype(np.float32))
+        )
+
+    def test_prediction_does_not_depend_on_the_batch(self):
+        x, _ = arrays(11)
+        trainer = make_trainer()
+        whole = trainer.predict(x)
+        for batch_size in (1, 4, 11):
+            np.testing.assert_allclose(trainer.predict(x, batch_size=batch_size), whole, rtol=1e-10)
+        np.testing.assert_array_equal(whole, trainer.model.eval()(x))
+
+
+class TestBadData:
+    @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_step"])
+    def test_u75_no_samples(self, method):
+        trainer = make_trainer()
+        options = {"epochs": 1, "verbose": 0} if method == "fit" else {}
+        targets = () if method == "predict" else ([],)
+        with pytest.raises(rr.ShapeError, match="x has no samples"):
+            getattr(trainer, method)([], *targets, **options)
+        with pytest.raises(rr.ShapeError, match="x has no samples"):
+            getattr(trainer, method)(np.zeros((0, 5, 2)), *targets, **options)
+
+    def test_u75_different_numbers_of_samples(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        with pytest.raises(rr.ShapeError, match="x has 7 samples, but y has 6"):
+            trainer.fit(x, y[:6], epochs=1, verbose=0)
+        with pytest.raises(rr.ShapeError, match="x has 7 samples, but y has 6"):
+            trainer.evaluate(x, y[:6])
+        with pytest.raises(rr.ShapeError, match="x has 7 samples, but sample_weight has 6"):
+            trainer.fit(x, y, sample_weight=np.ones(6), epochs=1, verbose=0)
+
+    @pytest.mark.parametrize(
+        ("lengths", "error", "text"),
+        [
+            ([5] * 6, rr.ShapeError, r"lengths must have shape \(7,\).*\(6,\)"),
+            ([6] * 7, rr.ShapeError, "between 0 and the 5 steps of x, got 6"),
+            ([-1] * 7, rr.ShapeError, "between 0 and the 5 steps of x, got -1"),
+            ([1.5] * 7, rr.DtypeError, "lengths must hold integers, got dtype float64"),
+        ],
+    )
+    def test_lengths(self, lengths, error, text):
+        x, y = arrays()
+        with pytest.raises(error, match=text):
+            make_trainer().fit(x, y, lengths=lengths, epochs=1, verbose=0)
+
+    def test_lists_that_do_not_match(self):
+        x = [np.zeros((3, 2)), np.zeros((4, 2))]
+        trainer = make_trainer()
+        with pytest.raises(rr.ShapeError, match=r"x\[1\] has 4 steps, but y\[1\] 5"):
+            trainer.evaluate(x, [np.zeros((3, 1)), np.zeros((5, 1))])
+        with pytest.raises(rr.ShapeError, match=r"x\[1\] has shape \(4, 3\)"):
+            trainer.predict([np.zeros((3, 2)), np.zeros((4, 3))])
+        with pytest.raises(rr.ConfigError, match="lengths can't be given for a list"):
+            trainer.predict(x, lengths=[3, 4])
+        with pytest.raises(rr.ShapeError, match=r"y holds sequences.*x is one array"):
+            trainer.evaluate(np.zeros((2, 5, 2)), [np.zeros((3, 1)), np.zeros((5, 1))])
+        with pytest.raises(rr.ShapeError, match=r"x\[1\].*single number"):
+            trainer.predict([np.zeros((3, 2)), 4.0])
+
+    def test_steps_without_features(self):
+        trainer = make_trainer(network(inputs=1))
+        with pytest.raises(
+            rr.ShapeError, match=r"\(samples, steps, features\).*\(4, 5\); x\[\.\.\., numpy.newaxis"
+        ):
+            trainer.predict(np.zeros((4, 5)))
+        with pytest.raises(rr.ShapeError, match="single number"):
+            trainer.predict(1.0)
+
+    def test_what_is_no_number(self):
+        trainer = make_trainer()
+        with pytest.raises(rr.DtypeError, match="x must hold real numbers, got dtype <U1"):
+            trainer.predict([["a", "b"]])
+        with pytest.raises(rr.DtypeError, match="complex"):
+            trainer.predict(np.zeros((1, 5, 2), dtype=complex))
+
+    def test_u69_target_that_would_broadcast(self):
+        x, y = arrays(kind="last")
+        trainer = make_trainer(network("last"))
+        for loss in (rr.MSELoss(), rr.MAELoss()):
+            trainer.loss = loss
+            with pytest.raises(rr.ShapeError) as caught:
+                trainer.fit(x, y[:, 0], epochs=1, verbose=0)
+            assert "(7, 1)" in str(caught.value)
+            assert "(7,)" in str(caught.value)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_u74_one_bad_cell_is_named_before_training(self, value):
+        x, y = arrays()
+        x[4, 3, 1] = value
+        trainer = make_trainer(lr=0.1)
+        before = trainer.network.state_dict()
+        with pytest.raises(rr.NonFiniteError, match=f"^x is {value} at row 4, step 3, column 1"):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        assert trainer.epoch == 0
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+        with pytest.raises(rr.NonFiniteError, match="the loss is nan in epoch 1, batch 0"):
+            trainer.fit(x * np.nan, y, epochs=1, check_finite=False, verbose=0)
+
+    def test_u74_targets_weights_lists_and_validation(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        bad = y.copy()
+        bad[2, 1, 0] = np.nan
+        with pytest.raises(rr.NonFiniteError, match=r"^y is nan at row 2, step 1, column 0"):
+            trainer.fit(x, bad, epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=r"^validation y is nan at row 2, step 1"):
+            trainer.fit(x, y, validation_data=(x, bad), epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=r"^sample_weight is inf at row 1"):
+            trainer.fit(x, y, sample_weight=[1, np.inf, 1, 1, 1, 1, 1], epochs=1, verbose=0)
+        ragged = [x[0], x[1, :3].copy()]
+        ragged[1][2, 0] = np.nan
+        with pytest.raises(rr.NonFiniteError, match=r"^x is nan at row 1, step 2, column 0"):
+            trainer.fit(ragged, [y[0], y[1, :3]], epochs=1, verbose=0)
+
+    def test_padding_may_hold_anything(self):
+        x, y = arrays()
+        lengths = np.array([5, 3, 0, 1, 5, 2, 4])
+        expected = make_trainer(lr=0.1).fit(x, y, lengths=lengths, epochs=2, verbose=0)["loss"]
+        padding = np.arange(5) >= lengths[:, None]
+        x[padding] = np.nan
+        y[padding] = np.inf
+        got = make_trainer(lr=0.1).fit(x, y, lengths=lengths, epochs=2, verbose=0)["loss"]
+        assert got == expected
+
+
+class TestAveraging:
+    """The loss of an epoch or data set is that of all its elements, however it is cut."""
+
+    lengths = np.array([5, 3, 0, 1, 5, 2, 4])
+
+    def losses(self, trainer, x, y, **options):
+        for batch_size in (1, 2, 3, 7, 100):
+            yield trainer.evaluate(x, y, batch_size=batch_size, **options)["loss"]
+            history = trainer.fit(x, y, batch_size=batch_size, epochs=1, verbose=0, **options)
+            yield history["loss"][0]
+
+    def test_u73_masked_steps_count_for_nothing(self):
+        x, y = arrays(2, 3)
+        lengths = np.array([1, 3])
+        trainer = make_trainer()
+        pred = trainer.predict(x)
+        squares = (pred - y) ** 2
+        expected = (squares[0, 0, 0] + squares[1].sum()) / 4
+        for value in self.losses(trainer, x, y, lengths=lengths):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    def test_u73_gradient(self):
+        x, y = arrays(2, 3)
+        model = network()
+        pred, cache = model.forward_with_cache(x, np.array([1, 3]))
+        valid = np.array([[1, 0, 0], [1, 1, 1]])[:, :, None]
+        model.backward(2 * (pred - y) * valid / 4, cache=cache)
+        before = model.state_dict()
+        gradients = {name: parameter.grad.copy() for name, parameter in model.named_parameters()}
+        make_trainer(model, lr=1.0).train_step(x, y, lengths=[1, 3])
+        for name, array in model.state_dict().items():
+            np.testing.assert_allclose(array, before[name] - gradients[name], atol=1e-14)
+
+    def test_sample_weights(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        squares = (trainer.predict(x) - y)[:, :, 0] ** 2
+        weights = np.array([1.0, 0.5, 2.0, 0.0, 3.0, 0.25, 1.0])
+        expected = (weights * squares.mean(axis=1)).sum() / weights.sum()
+        for value in self.losses(trainer, x, y, sample_weight=weights):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    def test_weights_of_steps_and_lengths_together(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        valid = np.arange(5) < self.lengths[:, None]
+        weights = np.random.default_rng(1).uniform(size=(7, 5))
+        squares = (trainer.predict(x, lengths=self.lengths) - y)[:, :, 0] ** 2
+        expected = (weights * valid * squares).sum() / (weights * valid).sum()
+        options = {"sample_weight": weights, "lengths": self.lengths}
+        for value in self.losses(trainer, x, y, **options):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("ragged", [False, True])
+    def test_class_weights_and_ignored_targets(self, ragged):
+        generator = np.random.default_rng(4)
+        x, _ = arrays()
+        y = generator.integers(0, 3, size=(7, 5))
+        y[generator.uniform(size=y.shape) < 0.3] = -100
+        y[3] = -100
+        class_weights = np.array([1.0, 2.0, 0.5])
+        loss = rr.CrossEntropyLoss(class_weights, ignore_index=-100)
+        trainer = make_trainer(network(outputs=3), loss)
+        logits = trainer.predict(x, lengths=self.lengths)
+        logarithms = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        counted = (np.arange(5) < self.lengths[:, None]) & (y != -100)
+        chosen = y[counted]
+        weights = class_weights[chosen]
+        expected = -(weights * logarithms[counted][np.arange(len(chosen)), chosen]).sum()
+        expected /= weights.sum()
+        options = {"lengths": self.lengths}
+        if ragged:
+            x = [sample[:steps] for sample, steps in zip(x, self.lengths, strict=True)]
+            y = [sample[:steps] for sample, steps in zip(y, self.lengths, strict=True)]
+            options = {}
+        for value in self.losses(trainer, x, y, **options):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    def test_sums_add_up(self):
+        x, y = arrays()
+        trainer = make_trainer(loss=rr.MSELoss(reduction="sum"))
+        expected = ((trainer.predict(x) - y) ** 2).sum()
+        for value in self.losses(trainer, x, y):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    def test_losses_of_ones_own_are_averaged_over_elements(self):
+        class Squares:
+            def __call__(self, pred, target, mask=None):
+                return self.value_and_grad(pred, target, mask)[0]
+
+            def value_and_grad(self, pred, target, mask=None):
+                valid = np.ones(pred.shape[:2]) if mask is None else mask
+                difference = (pred - target) * valid[:, :, None]
+                total = max(valid.sum(), 1)
+                return (difference**2).sum() / total, 2 * difference / total
+
+        x, y = arrays()
+        expected = make_trainer().evaluate(x, y, lengths=self.lengths)["loss"]
+        for value in self.losses(make_trainer(loss=Squares()), x, y, lengths=self.lengths):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    def test_nothing_valid(self):
+        x, y = arrays()
+        trainer = make_trainer(lr=0.1)
+        before = trainer.network.state_dict()
+        assert trainer.evaluate(x, y, lengths=[0] * 7) == {"loss": 0.0}
+        assert trainer.fit(x, y, lengths=[0] * 7, epochs=1, verbose=0)["loss"] == [0.0]
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+
+
+class TestMetrics:
+    def test_metrics_see_all_valid_elements_at_once(self):
+        shapes = []
+
+        def worst(pred, target):
+            shapes.append(pred.shape)
+            return np.abs(pred - target).max()
+
+        x, y = arrays()
+        lengths = np.array([5, 3, 0, 1, 5, 2, 4])
+        trainer = make_trainer(metrics=[worst])
+        pred = trainer.predict(x, lengths=lengths)
+        valid = np.arange(5) < lengths[:, None]
+        expected = np.abs(pred - y)[valid].max()
+        for batch_size in (2, 7):
+            result = trainer.evaluate(x, y, lengths=lengths, batch_size=batch_size)
+            assert result["worst"] == pytest.approx(expected, rel=1e-12)
+        assert shapes == [(20, 1), (20, 1)]
+        history = trainer.fit(
+            x, y, lengths=lengths, epochs=2, batch_size=2, verbose=0,
+            validation_data={"x": x[:3], "y": y[:3], "lengths": lengths[:3]},
+        )  # fmt: skip
+        assert history["worst"] == [pytest.approx(expected, rel=1e-12)] * 2
+        assert history["val_worst"][0] == pytest.approx(np.abs(pred - y)[:3][valid[:3]].max())
+        assert list(history) == ["loss", "worst", "val_loss", "val_worst", "lr"]
+
+    @pytest.mark.parametrize(
+        "metrics", [{"loss": max}, {"val_loss": max}, {"lr": max}, [max, max], [3], {"a": 3}]
+    )
+    def test_impossible_metrics(self, metrics):
+        with pytest.raises(rr.ConfigError, match="metric"):
+            make_trainer(metrics=metrics)
+
+
+class TestValidation:
+    def test_split_takes_the_last_samples_before_shuffling(self):
+        x, y = arrays(10)
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(recorder, *network()))
+        history = trainer.fit(x, y, epochs=2, batch_size=3, validation_split=0.3, verbose=0)
+        trained = np.concatenate([batch for batch, training in recorder.seen if training])
+        validated = np.concatenate([batch for batch, training in recorder.seen if not training])
+        assert set(trained[:, 0, 0]) == set(x[:7, 0, 0])
+        np.testing.assert_array_equal(validated, np.concatenate([x[7:], x[7:]]))
+        assert history["val_loss"][0] == pytest.approx(trainer.evaluate(x[7:], y[7:])["loss"])
+
+    def test_split_takes_lengths_and_weights_along(self):
+        x, y = arrays(10)
+        lengths, weights = np.arange(10) % 5 + 1, np.arange(10.0) + 1
+        trainer = make_trainer()
+        history = trainer.fit(
+            x, y, lengths=lengths, sample_weight=weights, validation_split=0.4, epochs=1, verbose=0
+        )
+        expected = trainer.evaluate(x[6:], y[6:], lengths=lengths[6:], sample_weight=weights[6:])
+        assert history["val_loss"] == [expected["loss"]]
+        expected = trainer.evaluate(x[:6], y[:6], lengths=lengths[:6], sample_weight=weights[:6])
+        assert history["loss"] == [pytest.approx(expected["loss"])]
+
+    def test_mapping_with_lengths_and_weights(self):
+        x, y = arrays()
+        given = {"x": x, "y": y, "lengths": [1, 2, 3, 4, 5, 0, 1], "sample_weight": np.arange(7.0)}
+        trainer = make_trainer()
+        history = trainer.fit(x, y, validation_data=given, epochs=1, verbose=0)
+        assert history["val_loss"] == [trainer.evaluate(**given)["loss"]]
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"validation_split": 1.0}, r"in \[0, 1\), got 1.0"),
+            ({"validation_split": -0.1}, r"in \[0, 1\), got -0.1"),
+            ({"validation_split": 0.01}, "leaves one part empty"),
+            ({"validation_split": 0.99}, "leaves one part empty"),
+            ({"validation_split": 0.5, "validation_data": arrays()}, "exclude each other"),
+            ({"validation_data": (1, 2, 3)}, "got 3 entries"),
+            ({"validation_data": {"x": 1}}, r"got \['x'\]"),
+            ({"validation_data": {"x": 1, "y": 2, "weights": 3}}, "'weights'"),
+        ],
+    )
+    def test_impossible_validation(self, options, text):
+        x, y = arrays()
+        with pytest.raises(rr.ConfigError, match=text):
+            make_trainer().fit(x, y, epochs=1, verbose=0, **options)
+
+
+class TestShuffling:
+    def order(self, trainer, recorder, **options):
+        x = np.arange(20.0).reshape(20, 1, 1)
+        recorder.seen.clear()
+        trainer.fit(x, x, batch_size=6, verbose=0, **options)
+        return np.concatenate([batch for batch, _ in recorder.seen])[:, 0, 0].reshape(-1, 20)
+
+    def make(self, **options):
+        recorder = Recorder()
+        model = rr.Sequential(recorder, *network(inputs=1))
+        return make_trainer(model, **options), recorder
+
+    def test_depends_on_seed_and_epoch_alone(self):
+        trainer, recorder = self.make(seed=1)
+        first = self.order(trainer, recorder, epochs=3)
+        for order in first:
+            np.testing.assert_array_equal(np.sort(order), np.arange(20))
+        assert len({tuple(order) for order in first}) == 3
+        again, recorder = self.make(seed=1)
+        np.testing.assert_array_equal(self.order(again, recorder, epochs=1)[0], first[0])
+        rr.manual_seed(99)
+        np.testing.assert_array_equal(self.order(again, recorder, epochs=2), first[1:])
+        other, recorder = self.make(seed=2)
+        assert not np.array_equal(self.order(other, recorder, epochs=1)[0], first[0])
+
+    def test_can_be_switched_off(self):
+        trainer, recorder = self.make()
+        order = self.order(trainer, recorder, epochs=2, shuffle=False)
+        np.testing.assert_array_equal(order, [np.arange(20)] * 2)
+
+    def test_default_seed_follows_from_the_process_stream(self):
+        seeds = []
+        for seed in (1, 1, 2):
+            rr.manual_seed(seed)
+            seeds.append(make_trainer(seed=None).seed)
+        assert seeds[0] == seeds[1] != seeds[2]
+        rr.manual_seed(1)
+        rr.Linear(1, 1)
+        assert make_trainer(seed=None).seed != seeds[0]
+
+    def test_draws_nothing_from_the_process_stream(self):
+        x, y = arrays()
+        rr.manual_seed(1)
+        trainer = make_trainer(seed=None)
+        before = rr.get_rng_state()
+        trainer.fit(x, y, epochs=1, verbose=0)
+        trainer.evaluate(x, y)
+        assert rr.get_rng_state() == before
+
+
+class TestModes:
+    def test_u46_masks_are_drawn_after_validation(self):
+        x, y = arrays(12)
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(rr.Dropout(0.5), *network(), recorder))
+        rr.manual_seed(1)
+        trainer.fit(x, y, epochs=2, batch_size=12, shuffle=False, validation_data=(x, y), verbose=0)
+        (first, _), (validated, _), (second, _), (validated_again, _) = recorder.seen
+        assert [training for _, training in recorder.seen] == [True, False, True, False]
+        np.testing.assert_array_equal(validated, validated_again)
+        assert not np.array_equal(first, second)
+        assert not np.array_equal(second, validated)
+
+    @pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "train_step"])
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_u46_each_layer_keeps_the_users_mode(self, call, fails):
+        x, y = arrays()
+        model = rr.Sequential(Recorder(), rr.Dropout(0.5), *network())
+        model[1].eval()
+        model[2].eval()
+        modes = [layer.training for layer in model]
+        assert modes == [True, False, False, True]
+        trainer = make_trainer(model)
+        x = x[:, :, :1] if fails else x
+        arguments = {
+            "fit": {"y": y, "epochs": 1, "verbose": 0, "validation_split": 0.5},
+            "evaluate": {"y": y},
+            "predict": {},
+            "train_step": {"y": y},
+        }[call]
+        if fails:
+            with pytest.raises(rr.ShapeError):
+                getattr(trainer, call)(x, **arguments)
+        else:
+            getattr(trainer, call)(x, **arguments)
+        assert [layer.training for layer in model] == modes
+        expected = {"fit": True, "evaluate": False, "predict": False, "train_step": True}[call]
+        assert model[0].seen[0][0].shape == x.shape if call != "fit" else True
+        assert trainer.network[0] is model[0]
+        assert fails or model[0].seen[0][1] is expected
+
+
+class TestNonFinite:
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_loss(self, value):
+        x, y = arrays()
+        trainer = make_trainer(loss=BrokenLoss(value=value), lr=0.1)
+        before = trainer.network.state_dict()
+        with pytest.raises(rr.NonFiniteError, match=f"the loss is {value} in epoch 1, batch 0"):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=f"the loss is {value}; the weights"):
+            trainer.train_step(x, y)
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+        assert trainer.epoch == 0
+
+    @pytest.mark.parametrize("clip_norm", [None, 1.0])
+    def test_gradient_is_named(self, clip_norm):
+        x, y = arrays()
+        trainer = make_trainer(loss=BrokenLoss(gradient=math.nan), lr=0.1, clip_norm=clip_norm)
+        before = trainer.network.state_dict()
+        with pytest.raises(
+            rr.NonFiniteError, match=r"the gradient of 0\.weight_ih_l0 is not finite in epoch 1"
+        ):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+
+    def test_gradients_beyond_the_range_of_squares_are_finite(self):
+        x, y = arrays()
+        model = network(dtype="float32")
+        trainer = make_trainer(model, BrokenLoss(gradient=1e25), lr=1e-30, clip_norm=None)
+        trainer.fit(x, y, epochs=1, verbose=0)
+        assert trainer.epoch == 1
+
+    def test_skipped_steps_are_counted_and_leave_no_trace(self):
+        x, y = arrays(6)
+        x[2] = np.nan
+        options = {"batch_size": 2, "shuffle": False, "check_finite": False, "verbose": 0}
+        trainer = make_trainer(lr=0.1, on_nonfinite="skip")
+        history = trainer.fit(x, y, epochs=2, **options)
+        rest = np.array([0, 1, 4, 5])
+        clean = make_trainer(lr=0.1)
+        expected = clean.fit(x[rest], y[rest], epochs=2, **options)
+        assert history["loss"] == expected["loss"]
+        assert history["skipped"] == [1.0, 1.0]
+        assert "skipped" not in expected
+        for name, array in clean.network.state_dict().items():
+            np.testing.assert_array_equal(trainer.network.state_dict()[name], array)
+
+    def test_all_skipped(self):
+        x, y = arrays()
+        trainer = make_trainer(on_nonfinite="skip", loss=BrokenLoss(value=math.nan))
+        history = trainer.fit(x, y, epochs=1, batch_size=3, verbose=0)
+        assert math.isnan(history["loss"][0])
+        assert history["skipped"] == [3.0]
+        assert math.isnan(trainer.train_step(x, y))
+
+    def test_validation_loss_may_be_anything(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        history = trainer.fit(
+            x, y, validation_data=(x * np.nan, y), check_finite=False, epochs=1, verbose=0
+        )
+        assert math.isnan(history["val_loss"][0])
+
+
+class TestClipping:
+    def test_u59_norm_is_taken_over_all_parameters(self):
+        # pred = 0, so dL/dpred = 2 * (0 - -2) = 4, dL/dw = 4 * 0.75 = 3 and dL/db = 4.
+        model = rr.Sequential(rr.Linear(1, 1, dtype="float64", seed=1))
+        model[0].weight, model[0].bias = [[0.0]], [0.0]
+        trainer = make_trainer(model, lr=1.0, clip_norm=1.0)
+        trainer.fit([[0.75]], [[-2.0]], epochs=1, verbose=0)
+        np.testing.assert_allclose(model[0].weight, [[-0.6]], rtol=1e-6)
+        np.testing.assert_allclose(model[0].bias, [-0.8], rtol=1e-6)
+
+    def test_small_gradients_stay(self):
+        x, y = arrays()
+        free, clipped = make_trainer(lr=0.1), make_trainer(lr=0.1, clip_norm=1e6)
+        free.fit(x, y, epochs=2, verbose=0)
+        clipped.fit(x, y, epochs=2, verbose=0)
+        for name, array in free.network.state_dict().items():
+            np.testing.assert_array_equal(clipped.network.state_dict()[name], array)
+
+    @pytest.mark.parametrize("clip_norm", [0.0, -1.0, math.nan, math.inf])
+    def test_impossible_norms(self, clip_norm):
+        with pytest.raises(rr.ConfigError, match="clip_norm"):
+            make_trainer(clip_norm=clip_norm)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "options",
+        [{"scheduler": object()}, {"schedule_every": "batch"}, {"tbptt": 10}],
+    )
+    def test_what_comes_later_says_so(self, options):
+        (name,) = options
+        with pytest.raises(rr.ConfigError, match=f"{name}: not available yet"):
+            make_trainer(**options)
+
+    def test_checkpoints_come_later(self, tmp_path):
+        trainer = make_trainer()
+        for name in ("save_checkpoint", "load_checkpoint"):
+            with pytest.raises(rr.ConfigError, match=f"{name}: not available yet"):
+                getattr(trainer, name)(tmp_path / "checkpoint")
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+            ({"epochs": 1.5}, "epochs .* got 1.5"),
+            ({"epochs": True}, "epochs .* got True"),
+            ({"batch_size": 0}, "batch_size .* got 0"),
+            ({"verbose": 3}, "verbose must be 0, 1 or 2, got 3"),
+        ],
+    )
+    def test_impossible_options_of_fit(self, options, text):
+        x, y = arrays()
+        with pytest.raises(rr.ConfigError, match=text):
+            make_trainer().fit(x, y, **{"epochs": 1, "verbose": 0, **options})
+
+    def test_impossible_options_of_the_trainer(self):
+        with pytest.raises(rr.ConfigError, match=r'on_nonfinite .*"raise" or "skip"'):
+            make_trainer(on_nonfinite="ignore")
+        with pytest.raises(rr.ConfigError, match="reduction"):
+            make_trainer(loss=rr.MSELoss(reduction="none"))
+
+    def test_train_step_returns_the_loss_before_the_step(self):
+        x, y = arrays()
+        trainer = make_trainer(lr=0.1)
+        before = trainer.evaluate(x, y)["loss"]
+        assert trainer.train_step(x, y) == pytest.approx(before, rel=1e-12)
+        assert trainer.evaluate(x, y)["loss"] < before
+        assert trainer.epoch == 0
+
+
+class TestHistory:
+    def history(self):
+        x, y = arrays()
+        trainer = make_trainer(lr=0.1, metrics={"mean": lambda pred, target: pred.mean()})
+        return trainer.fit(x, y, epochs=3, validation_split=0.5, verbose=0)
+
+    def test_is_a_read_only_mapping(self):
+        history = self.history()
+        assert list(history) == ["loss", "mean", "val_loss", "val_mean", "lr"]
+        assert len(history) == 5
+        assert "loss" in history
+        assert "skipped" not in history
+        with pytest.raises(KeyError):
+            history["accuracy"]
+        with pytest.raises(TypeError):
+            history["loss"] = []
+
+    def test_pandas(self):
+        history = self.history()
+        frame = history.to_pandas()
+        assert frame.index.name == "epoch"
+        assert frame.index.tolist() == [1, 2, 3]
+        assert frame["val_loss"].tolist() == history["val_loss"]
+        assert frame.columns.tolist() == list(history)
+
+    def test_plot(self, tmp_path):
+        from matplotlib import pyplot as plt
+
+        history = self.history()
+        path = tmp_path / "curves.png"
+        figure = history.plot(path)
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert not plt.get_fignums()
+        loss, mean = figure.axes
+        assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "mean"]
+        assert mean.get_xlabel() == "epoch"
+        for axis, name in ((loss, "loss"), (mean, "mean")):
+            for line, curve in zip(axis.get_lines(), (name, f"val_{name}"), strict=True):
+                assert line.get_xdata().tolist() == [1, 2, 3]
+                assert line.get_ydata().tolist() == history[curve]
+        labels = [text.get_text() for text in loss.get_legend().get_texts()]
+        assert labels == ["training", "validation"]
+        shown = history.plot()
+        assert plt.get_fignums() == [shown.number]
+        plt.close(shown)
+
+    def test_repr_is_a_table(self):
+        history = rr.History(["loss", "lr"])
+        history.append(1, {"loss": 0.5, "lr": 0.1})
+        history.append(2, {"loss": 0.25, "lr": 0.1})
+        assert repr(history).splitlines() == [
+            "epoch  loss   lr",
+            "    1   0.5  0.1",
+            "    2  0.25  0.1",
+        ]
+        for epoch in range(3, 100):
+            history.append(epoch, {"loss": 0.0, "lr": 0.0})
+        lines = repr(history).splitlines()
+        assert len(lines) == 14
+        assert lines[7].split() == ["...", "...", "..."]
+        assert lines[-1].split() == ["99", "0", "0"]
+
+    def test_incomplete_epochs_are_not_recorded(self):
+        history = rr.History(["loss", "lr"])
+        with pytest.raises(KeyError):
+            history.append(1, {"loss": 0.5})
+        assert (history.epochs, history["loss"]) == ([], [])
+
+    def test_pickle(self):
+        history = self.history()
+        restored = pickle.loads(pickle.dumps(history))
+        assert dict(restored) == dict(history)
+        assert restored.epochs == history.epochs
+
+
+class TestProcess:
+    def test_u88_memory_stays_flat(self):
+        generator = np.random.default_rng(0)
+        x = generator.normal(size=(256, 20, 4)).astype(np.float32)
+        y = x[:, -1, :1]
+        model = rr.Sequential(
+            rr.LSTM(4, 32, batch_first=True, return_sequences=False, seed=1), rr.Linear(32, 1)
+        )
+
+        class Failing(rr.Callback):
+            def on_epoch_end(self, trainer, epoch, values):
+                if epoch % 3 == 0:
+                    raise ZeroDivisionError
+
+        trainer = rr.Trainer(
+            model, rr.MSELoss(), rr.Adam(model.parameters()), callbacks=[Failing()], seed=0
+        )
+        peaks = []
+        for _ in range(30):
+            with contextlib.suppress(ZeroDivisionError):
+                trainer.fit(x, y, epochs=1, verbose=0)
+            trainer.predict(x)
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        # The inputs alone are 80 kB an epoch in batches; kilobytes on Linux, bytes on macOS.
+        unit = 1024 if sys.platform == "darwin" else 1
+        assert (peaks[-1] - peaks[9]) / unit < 4096
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send itself a Ctrl-C alone")
+    def test_u102_interrupt_during_fit_keeps_the_best_weights(self):
+        x, y = arrays(200, 50)
+        weights = {}
+
+        class Interrupting(rr.Callback):
+            def on_epoch_end(self, trainer, epoch, values):
+                weights[epoch] = trainer.network.state_dict()
+                if epoch == 3:
+                    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        stopping = rr.EarlyStopping("loss", patience=10**9)
+        trainer = make_trainer(lr=2.0, clip_norm=1.0, callbacks=[stopping, Interrupting()])
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(x, y, epochs=10**6, batch_size=20, verbose=0)
+        assert trainer.epoch >= 3
+        assert len(trainer.history["loss"]) in (trainer.epoch, trainer.epoch - 1)
+        assert all(layer.training for layer in trainer.network)
+        best = int(np.argmin(trainer.history["loss"])) + 1
+        assert stopping.best_epoch == best
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(array, weights[best][name])
+        assert np.isfinite(trainer.predict(x)).all()
+        trainer.callbacks = ()
+        trainer.fit(x, y, epochs=1, verbose=0)
+
+    def test_import_is_light(self):
+        code = (
+            "import sys, recurrust as rr; rr.data.windows; rr.testing.check_gradients; "
+            "heavy = {'matplotlib', 'tqdm', 'pandas'} & set(sys.modules); "
+            "assert not heavy, heavy; "
+            "missing = [name for name in rr.__all__ if not hasattr(rr, name)]; "
+            "assert not missing, missing"
+        )
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+class TestCheckGradients:
+    def test_finds_nothing_wrong_with_dropout(self):
+        x, y = arrays(3, 4)
+        model = rr.Sequential(rr.Dropout(0.25), *network(num_layers=2), rr.Dropout(0.5))
+        before, state = model.state_dict(), rr.get_rng_state()
+        for parameter in model.parameters():
+            parameter.grad[...] = 2.0
+        errors = rr.testing.check_gradients(model, x, y, rr.MSELoss(), mask=np.ones((3, 4), bool))
+        assert set(errors) == {"x", *before}
+        assert max(errors.values()) < 1e-7
+        assert rr.get_rng_state() == state
+        for name, parameter in model.named_parameters():
+            np.testing.assert_array_equal(parameter.data, before[name])
+            np.testing.assert_array_equal(parameter.grad, 2.0)
+
+    def test_names_the_worst_place(self):
+        class Wrong(Recorder):
+            def backward(self, dy, *, cache):
+                dy = dy.copy()
+                dy[1, 2, 0] *= 1.001
+                return dy
+
+        x, y = arrays(3, 4)
+        with pytest.raises(AssertionError, match=r"gradient of x\[1, 2, 0\] is .*relative error"):
+            rr.testing.check_gradients(
+                rr.Sequential(Wrong(), rr.Linear(2, 1, dtype="float64", seed=1)), x, y, rr.MSELoss()
+            )
+        with pytest.raises(AssertionError, match=r"gradient of 0\.bias\[0\]"):
+            rr.testing.check_gradients(
+                rr.Sequential(rr.Linear(2, 1, dtype="float64", seed=1), Wrong()), x, y, rr.MSELoss()
+            )
+
+    def test_nan_is_no_zero(self):
+        class Nothing(Recorder):
+            def backward(self, dy, *, cache):
+                return dy * np.nan
+
+        x, y = arrays(3, 4)
+        model = rr.Sequential(Nothing(), rr.Linear(2, 1, dtype="float64", seed=1))
+        with pytest.raises(AssertionError, match=r"x\[0, 0, 0\] is nan"):
+            rr.testing.check_gradients(model, x, y, rr.MSELoss())
+
+    def test_single_precision_is_refused(self):
+        x, y = arrays(3, 4)
+        with pytest.raises(rr.DtypeError, match='astype\\("float64"\\)'):
+            rr.testing.check_gradients(network(dtype="float32"), x, y, rr.MSELoss())
