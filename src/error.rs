@@ -119,13 +119,11 @@ impl Error {
 /// A shape as Python writes it: `(3, 5)`, `(3,)`, `()`.
 #[must_use]
 pub fn shape_text(shape: &[usize]) -> String {
-    match shape {
-        [one] => format!("({one},)"),
-        _ => {
-            let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
-            format!("({})", sizes.join(", "))
-        }
+    if let [one] = shape {
+        return format!("({one},)");
     }
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    format!("({})", sizes.join(", "))
 }
 
 /// Product of sizes, or [`Error::OutOfMemory`] where no machine could hold so many elements.

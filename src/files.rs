@@ -58,11 +58,7 @@ fn digest(bytes: &[u8], place: &std::ops::Range<usize>) -> String {
     hasher.update(&bytes[..place.start]);
     hasher.update(BLANK.as_bytes());
     hasher.update(&bytes[place.end..]);
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", hasher.finalize())
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> Error {

@@ -20,7 +20,7 @@ pub enum Direction {
 ///   Resets there are ignored: for that row those steps don't exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
-    steps: usize,
+    count: usize,
     rows: usize,
     /// Time-major; absent when every step is valid.
     valid: Option<Vec<bool>>,
@@ -33,7 +33,7 @@ impl Steps {
     #[must_use]
     pub fn dense(steps: usize, rows: usize) -> Self {
         Self {
-            steps,
+            count: steps,
             rows,
             valid: None,
             resets: None,
@@ -95,7 +95,7 @@ impl Steps {
             }
         }
         Ok(Self {
-            steps,
+            count: steps,
             rows,
             valid: valid.filter(|valid| valid.contains(&false)),
             resets: resets.filter(|resets| resets.contains(&true)),
@@ -105,7 +105,7 @@ impl Steps {
     /// Number of steps, valid or not.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.steps
+        self.count
     }
 
     /// Number of rows.
@@ -128,7 +128,7 @@ impl Steps {
             Direction::Forward => step,
             Direction::Backward => step + 1,
         };
-        if boundary >= self.steps {
+        if boundary >= self.count {
             return None;
         }
         let flags = &self.resets.as_deref()?[boundary * self.rows..(boundary + 1) * self.rows];

@@ -648,43 +648,37 @@ assert np.isfinite(layer(np.ones((3, 2, 1), np.float32))[0]).all()
 
 
 def test_backward_that_can_not_be_had() -> None:
-    """Gradients stay as they were when memory runs out on the way."""
+    """Gradients stay as they were when memory runs out on the way, however far it came."""
     program = """
 import numpy as np, resource
 import recurrust as rr
-layer = rr.LSTM(64, 256)
 x = np.ones((40, 64, 64), np.float32)
-y, _, cache = layer.forward_with_cache(x)
-layer.backward(y, cache=cache)
-before = [p.grad.copy() for p in layer.parameters()]
-pages = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (pages + 2**19, pages + 2**19))
-failed = 0
-try:
-    for _ in range(3):
+limit = resource.getrlimit(resource.RLIMIT_AS)
+outcomes = set()
+for spare in range(0, 2**24, 2**20):
+    layer = rr.LSTM(64, 200, 2)
+    y, _, cache = layer.forward_with_cache(x)
+    for parameter in layer.parameters():
+        parameter.grad[...] = 7.0
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, limit[1]))
+    try:
         layer.backward(y, cache=cache)
-except MemoryError:
-    failed = 1
-resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-"""
-    program = program.replace("(resource.RLIM_INFINITY, resource.RLIM_INFINITY)", "limit").replace(
-        "import recurrust as rr",
-        "import recurrust as rr\nlimit = resource.getrlimit(resource.RLIMIT_AS)",
-    )
-    program = program.replace("(pages + 2**19, pages + 2**19)", "(pages + 2**19, limit[1])")
-    program += """
-after = [p.grad for p in layer.parameters()]
-times = [float((a / b)[b != 0].mean()) for a, b in zip(after, before)]
-print(failed, *(round(t, 6) for t in times))
+        failed = False
+    except MemoryError:
+        failed = True
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+    untouched = {bool((parameter.grad == 7.0).all()) for parameter in layer.parameters()}
+    assert untouched == {failed}, (spare, failed, untouched)
+    outcomes.add(failed)
+print(sorted(outcomes))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    failed, *times = done.stdout.split()
-    assert len(set(times)) == 1, done.stdout
-    assert float(times[0]) in (1.0, 2.0, 3.0, 4.0), done.stdout
-    assert failed == "1", done.stdout
+    assert done.stdout.strip() == "[False, True]"
 
 
 # ------------------------------------------------------------------------------------------- panics
@@ -729,8 +723,8 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
             calls += 1
             try:
                 target(*arguments)
-            except Exception as error:
-                # PanicException is no Exception, so it isn't caught here.
-                assert "panic" not in type(error).__name__.lower()
+            except Exception:
+                # A panic arrives as an exception that is no Exception, and isn't caught here.
+                continue
     rr.set_rng_state(state)
     assert calls > 3000

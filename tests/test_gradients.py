@@ -14,7 +14,7 @@ from reference.comparison import assert_all_close
 from reference.differences import TOLERANCE, central_differences
 from reference.layers import Arrays, Case, gradients_of, make_case, randomize
 
-T, B = 4, 3
+T, B = 6, 4
 DIRECTIONS: dict[str, dict[str, Any]] = {
     "forward": {},
     "reverse": {"reverse": True},
@@ -23,9 +23,13 @@ DIRECTIONS: dict[str, dict[str, Any]] = {
     "average": {"bidirectional": True, "merge_mode": "average"},
     "mul": {"bidirectional": True, "merge_mode": "mul"},
 }
-LENGTHS = np.array([4, 0, 2])
-HOLES = np.array([[1, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]], bool).T
-RESETS = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 1]], bool).T
+LENGTHS = np.array([6, 0, 4, 5])
+HOLES = np.array(
+    [[1, 0, 1, 1, 1, 1], [0, 1, 0, 1, 1, 1], [1, 1, 0, 1, 0, 1], [1, 1, 1, 1, 1, 0]], bool
+).T
+RESETS = np.array(
+    [[0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1]], bool
+).T
 FLAGS: list[Arrays] = [
     {},
     {"lengths": LENGTHS},
@@ -36,25 +40,25 @@ FLAGS: list[Arrays] = [
 
 
 def differences(
-    scalar: Callable[[Arrays], float], inputs: Mapping[str, np.ndarray[Any, Any]]
+    terms: Callable[[Arrays], Any], inputs: Mapping[str, np.ndarray[Any, Any]]
 ) -> Arrays:
-    """The gradient of a scalar function of several arrays, by name."""
+    """The gradient of a sum of terms that depend on several arrays, by name."""
     return {
-        name: central_differences(lambda at, name=name: scalar({**inputs, name: at}), array)
+        name: central_differences(lambda at, name=name: terms({**inputs, name: at}), array)
         for name, array in inputs.items()
     }
 
 
 def with_parameters(
-    layer: Any, inputs: Mapping[str, np.ndarray[Any, Any]], scalar: Callable[[Arrays], float]
+    layer: Any, inputs: Mapping[str, np.ndarray[Any, Any]], terms: Callable[[Arrays], Any]
 ) -> Arrays:
     """Differences with respect to a layer's parameters and to other inputs."""
     names = [name for name, _ in layer.named_parameters()]
 
-    def run(values: Arrays) -> float:
+    def run(values: Arrays) -> Any:
         for name, parameter in layer.named_parameters():
             parameter.assign(values[name])
-        return scalar(values)
+        return terms(values)
 
     before = layer.state_dict()
     result = differences(run, {**inputs, **before})
@@ -65,13 +69,13 @@ def with_parameters(
 def check_lstm(case: Case) -> None:
     assert case.state is not None
 
-    def scalar(values: Arrays) -> float:
+    def terms(values: Arrays) -> np.ndarray[Any, Any]:
         y, (h, c) = case.layer(values["x"], (values["h0"], values["c0"]), **case.flags)
         pairs = ((y, case.dy), (h, case.dhn), (c, case.dcn))
-        return float(sum((a * da).sum() for a, da in pairs if da is not None))
+        return np.concatenate([(a * da).ravel() for a, da in pairs if da is not None])
 
     inputs = {"x": case.x, "h0": case.state[0], "c0": case.state[1]}
-    assert_all_close(case.by_recurrust()[1], with_parameters(case.layer, inputs, scalar), TOLERANCE)
+    assert_all_close(case.by_recurrust()[1], with_parameters(case.layer, inputs, terms), TOLERANCE)
 
 
 @pytest.mark.parametrize("return_sequences", [True, False])
@@ -91,13 +95,15 @@ def test_lstm(
             T,
             B,
             2,
-            2,
+            # Wide enough for gradients far above the rounding error of the differences.
+            4,
             loss_on=loss_on,
             num_layers=num_layers,
             return_sequences=return_sequences,
             dtype="float64",
             **DIRECTIONS[direction],
         )
+        randomize(case.layer, rng, scale=1.0)
         case.flags.update(flags)
         check_lstm(case)
 

@@ -1,19 +1,62 @@
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, Literal, TypeAlias, final, overload
+from typing import Any, Literal, TypeAlias, TypedDict, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
+
+__all__ = [
+    "LSTM",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CrossEntropyLoss",
+    "Dropout",
+    "DropoutCache",
+    "LSTMCell",
+    "Linear",
+    "LinearCache",
+    "Loss",
+    "MAELoss",
+    "MSELoss",
+    "Module",
+    "Optimizer",
+    "Parameter",
+    "RMSprop",
+    "RecurrentCache",
+    "RecurrentLayer",
+    "__version__",
+    "build_info",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "get_num_threads",
+    "get_rng_state",
+    "input_copies",
+    "manual_seed",
+    "read_tensors",
+    "set_num_threads",
+    "set_rng_state",
+    "shuffled",
+    "write_tensors",
+]
 
 __version__: str
 
+# float32 or float64, as the object's dtype says.
 _Floats: TypeAlias = NDArray[np.floating[Any]]
 _DtypeName: TypeAlias = Literal["float32", "float64"]
-_State: TypeAlias = tuple[ArrayLike, ArrayLike]
+_Reduction: TypeAlias = Literal["mean", "sum", "none"]
+_State: TypeAlias = tuple[_Floats, _Floats]
+_StateLike: TypeAlias = tuple[ArrayLike, ArrayLike]
 _StateGradient: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
-_States: TypeAlias = tuple[_Floats, _Floats]
-_ParameterGroups: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+_Params: TypeAlias = Iterable[Parameter] | Iterable[dict[str, Any]]
+
+class _BuildInfo(TypedDict):
+    version: str
+    instruction_set: str
+    num_threads: int
+    profile: str
 
 @final
 class Parameter:
@@ -32,6 +75,7 @@ class Parameter:
     def version(self) -> int: ...
     def assign(self, array: ArrayLike) -> None: ...
 
+@disjoint_base
 class Module:
     @property
     def training(self) -> bool: ...
@@ -39,8 +83,6 @@ class Module:
     def dtype(self) -> _DtypeName: ...
     @property
     def num_parameters(self) -> int: ...
-    @property
-    def config(self) -> dict[str, Any]: ...
     def train(self, mode: bool = True) -> Self: ...
     def eval(self) -> Self: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
@@ -49,6 +91,334 @@ class Module:
     def state_dict(self) -> dict[str, _Floats]: ...
     def load_state_dict(self, mapping: Mapping[str, ArrayLike], strict: bool = True) -> None: ...
     def astype(self, dtype: _DtypeName) -> Self: ...
-    # The parameters, by name.
+    # Parameters by name.
     def __getattr__(self, name: str) -> _Floats: ...
-    def __setattr__(self, name: str, value: ArrayLike) -> None: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+
+@final
+class RecurrentCache: ...
+
+@disjoint_base
+class RecurrentLayer(Module):
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def batch_first(self) -> bool: ...
+    @property
+    def bidirectional(self) -> bool: ...
+    @property
+    def return_sequences(self) -> bool: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: _StateLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+    ) -> tuple[_Floats, _State]: ...
+    def forward_with_cache(
+        self,
+        x: ArrayLike,
+        state: _StateLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+    ) -> tuple[_Floats, _State, RecurrentCache]: ...
+    @overload
+    def backward(
+        self,
+        dy: ArrayLike | None = None,
+        dstate: _StateGradient | None = None,
+        *,
+        cache: RecurrentCache,
+        input_grad: Literal[True] = True,
+    ) -> tuple[_Floats, _State]: ...
+    @overload
+    def backward(
+        self,
+        dy: ArrayLike | None = None,
+        dstate: _StateGradient | None = None,
+        *,
+        cache: RecurrentCache,
+        input_grad: Literal[False],
+    ) -> tuple[None, _State]: ...
+    @overload
+    def backward(
+        self,
+        dy: ArrayLike | None = None,
+        dstate: _StateGradient | None = None,
+        *,
+        cache: RecurrentCache,
+        input_grad: bool = True,
+    ) -> tuple[_Floats | None, _State]: ...
+
+class LSTM(RecurrentLayer):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
+        return_sequences: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        update_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        variational: bool = True,
+        zoneout: float = 0.0,
+        zoneout_eval: Literal["expectation"] = "expectation",
+        proj_size: int = 0,
+        peephole: bool = False,
+        coupled: bool = False,
+        clip: None = None,
+        layer_norm: bool = False,
+        forget_bias: None = None,
+        init: Literal["torch"] = "torch",
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
+@disjoint_base
+class LSTMCell(Module):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike, state: _StateLike | None = None) -> _State: ...
+    def forward_with_cache(
+        self, x: ArrayLike, state: _StateLike | None = None
+    ) -> tuple[_State, RecurrentCache]: ...
+    @overload
+    def backward(
+        self,
+        dstate: _StateGradient,
+        *,
+        cache: RecurrentCache,
+        input_grad: Literal[True] = True,
+    ) -> tuple[_Floats, _State]: ...
+    @overload
+    def backward(
+        self, dstate: _StateGradient, *, cache: RecurrentCache, input_grad: Literal[False]
+    ) -> tuple[None, _State]: ...
+    @overload
+    def backward(
+        self, dstate: _StateGradient, *, cache: RecurrentCache, input_grad: bool = True
+    ) -> tuple[_Floats | None, _State]: ...
+
+@final
+class LinearCache: ...
+
+@disjoint_base
+class Linear(Module):
+    def __new__(
+        cls,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def in_features(self) -> int: ...
+    @property
+    def out_features(self) -> int: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, LinearCache]: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LinearCache, input_grad: Literal[True] = True
+    ) -> _Floats: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LinearCache, input_grad: Literal[False]
+    ) -> None: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LinearCache, input_grad: bool = True
+    ) -> _Floats | None: ...
+
+@final
+class DropoutCache: ...
+
+@disjoint_base
+class Dropout(Module):
+    def __new__(cls, p: float = 0.5) -> Self: ...
+    @property
+    def p(self) -> float: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, DropoutCache]: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: DropoutCache, input_grad: Literal[True] = True
+    ) -> _Floats: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: DropoutCache, input_grad: Literal[False]
+    ) -> None: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: DropoutCache, input_grad: bool = True
+    ) -> _Floats | None: ...
+
+@disjoint_base
+class Loss:
+    @property
+    def reduction(self) -> _Reduction: ...
+    # An array with reduction "none".
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        mask: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Any: ...
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        mask: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[Any, _Floats]: ...
+    def total_weight(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        mask: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+
+class MSELoss(Loss):
+    def __new__(cls, *, reduction: _Reduction = "mean") -> Self: ...
+
+class MAELoss(Loss):
+    def __new__(cls, *, reduction: _Reduction = "mean") -> Self: ...
+
+class CrossEntropyLoss(Loss):
+    def __new__(
+        cls,
+        weight: ArrayLike | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: _Reduction = "mean",
+    ) -> Self: ...
+
+@disjoint_base
+class Optimizer:
+    @property
+    def lr(self) -> float: ...
+    @lr.setter
+    def lr(self, value: float) -> None: ...
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+    def step(self) -> None: ...
+    def zero_grad(self) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def __setstate__(self, state: Mapping[str, Any], /) -> None: ...
+
+class SGD(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class Adam(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class AdamW(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class RMSprop(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+def clip_grad_norm_(
+    params: Parameter | Iterable[Parameter], max_norm: float, error_if_nonfinite: bool = False
+) -> float: ...
+def clip_grad_value_(params: Parameter | Iterable[Parameter], value: float) -> None: ...
+def manual_seed(seed: int) -> None: ...
+def get_rng_state() -> tuple[int, int]: ...
+def set_rng_state(state: tuple[int, int]) -> None: ...
+def shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def build_info() -> _BuildInfo: ...
+def input_copies() -> int: ...
+def write_tensors(
+    path: str | PathLike[str], arrays: dict[str, NDArray[Any]], metadata: dict[str, str]
+) -> None: ...
+def read_tensors(
+    path: str | PathLike[str],
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]: ...

@@ -175,8 +175,8 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
         ("--layers", int, 1, "N", "LSTM layers"),
         ("--dropout", float, 0.2, "P", "dropout before the head and between layers"),
         ("--epochs", int, 200, "N", "the most epochs to train"),
-        ("--patience", int, 20, "N", "epochs without improvement before training stops"),
-        ("--learning-rate", float, 0.001, "R", "step size of Adam"),
+        ("--patience", int, 50, "N", "epochs without improvement before training stops"),
+        ("--learning-rate", float, 0.003, "R", "step size of Adam"),
         ("--seed", int, 0, "N", "seed of weights, shuffling and dropout"),
     ):
         network.add_argument(
@@ -216,6 +216,12 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
         help="a picture of series, test and forecast; needs matplotlib (default: none)",
     )
     output.add_argument(
+        "--label",
+        metavar="TEXT",
+        help="what the values are, with their unit, for the plot (default: the name of their "
+        "column, or of the file)",
+    )
+    output.add_argument(
         "-q",
         "--quiet",
         action="store_true",
@@ -251,15 +257,17 @@ class _Outputs:
             options.model or default.with_name(f"{default.name}.safetensors"),
             options.plot,
         )
-        for path in (outputs.forecast, outputs.model, outputs.plot):
-            if path is None:
-                continue
+        taken = {options.csv.resolve()}
+        for path in filter(None, (outputs.forecast, outputs.model, outputs.plot)):
             if not path.parent.is_dir():
                 raise ConfigError(f"{path}: there is no folder {path.parent}")
             if path.is_dir():
                 raise ConfigError(f"{path} is a folder")
-            if path.resolve() == options.csv.resolve():
-                raise ConfigError(f"{path} is the table itself; another name is needed")
+            if path.resolve() in taken:
+                raise ConfigError(f"{path} is the table or another result; it needs its own name")
+            taken.add(path.resolve())
+        if outputs.model.suffix == ".json":
+            raise ConfigError(f"--model {outputs.model}: the ending .json is that of the options")
         if outputs.plot is not None:
             _check_plot(outputs.plot)
         return outputs
@@ -313,6 +321,8 @@ def _forecast(options: argparse.Namespace) -> None:
     unit = series.time.unit
     labels = series.time.labels
     print(f"{options.csv}: {len(series)} values, {labels[0]} to {labels[-1]} ({series.form} form)")
+    if series.time.positions is None:
+        print("Times: not understood as evenly spaced, so values are counted")
     if period is None:
         print(f"Season: none ({why})")
     else:
@@ -325,7 +335,7 @@ def _forecast(options: argparse.Namespace) -> None:
     )
 
     forecaster.fit(train, callbacks=_progress(options.quiet))
-    print(f"Epochs: {forecaster.best_epoch} were best for the validation part")
+    print(f"Epochs: {forecaster.best_epoch}, found on the last fifth of the training part")
     # One step ahead can be forecast up to the very end; scores need all steps.
     predictions = forecaster.predict(series.values, np.arange(train_size, len(series)))
     forecasts = {"LSTM": predictions[: len(origins)]} | baseline_forecasts(
@@ -346,8 +356,15 @@ def _forecast(options: argparse.Namespace) -> None:
     beside = forecaster.save(outputs.model)
     print(f"\nForecast: {outputs.forecast}\nModel:    {outputs.model}, {beside}")
     if outputs.plot is not None:
-        rmse_by_step = scores["LSTM"].rmse_by_step
-        plot_forecast(series, train_size, predictions[:, 0], forecast, rmse_by_step, outputs.plot)
+        plot_forecast(
+            series,
+            train_size,
+            predictions[:, 0],
+            forecast,
+            scores["LSTM"].rmse_by_step,
+            outputs.plot,
+            label=options.label,
+        )
         print(f"Plot:     {outputs.plot}")
 
 

@@ -139,7 +139,7 @@ def _describe(layer: Layer, index: int) -> dict[str, Any]:
     return {"kind": kind, "config": layer.config, "training": layer.training}
 
 
-def _restore(description: Mapping[str, Any], arrays: Mapping[str, ArrayLike]) -> _core.Module:
+def _restore(description: Mapping[str, Any], arrays: Mapping[str, ArrayLike]) -> Any:
     config = {
         # JSON has no tuples.
         name: tuple(value) if isinstance(value, list) else value
@@ -159,7 +159,7 @@ def _rebuild_layer(
     """Build a layer with given weights; what pickles of layers call."""
     # The initial weights are replaced at once: they must not cost a draw from the random stream.
     seed = {"seed": 0} if issubclass(cls, _SEEDED) else {}
-    layer = cls.__new__(cls, **config, **seed)
+    layer: _Module = cls.__new__(cls, **config, **seed)
     layer.load_state_dict(arrays)
     if not training:
         layer.eval()

@@ -152,13 +152,12 @@ def _compare(
         assign(start)
     if start.size == 0:
         return 0.0, ""
-    scale = max(float(np.abs(gradient).max()), float(np.abs(expected).max()))
+    # What is not finite must neither pass for right nor hide other errors.
+    scale = np.abs(np.nan_to_num(np.stack([gradient, expected]))).max()
     excess = np.maximum(np.abs(gradient - expected) - rounding, 0.0)
-    # NaN must not pass for zero.
-    excess[~np.isfinite(gradient)] = np.inf
-    place = np.unravel_index(int(excess.argmax()), excess.shape)
-    if excess[place] == 0:
-        return 0.0, ""
+    errors = np.divide(excess, scale, out=np.zeros_like(excess), where=excess > 0)
+    errors[~np.isfinite(excess)] = np.inf
+    place = np.unravel_index(int(errors.argmax()), errors.shape)
     index_text = ", ".join(str(int(index)) for index in place)
     found = f"[{index_text}] is {gradient[place]:.10g}, central difference {expected[place]:.10g}"
-    return float(excess[place] / scale), found
+    return float(errors[place]), found

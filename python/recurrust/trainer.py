@@ -30,7 +30,12 @@ _RESERVED = ("loss", "lr", "skipped")
 
 
 class Loss(Protocol):
-    """What a loss must offer: one of recurrust, or your own."""
+    """What a loss must offer: one of recurrust, or your own.
+
+    `mask` and `sample_weight` are passed as keywords where there are any. A loss that does not
+    weigh all elements alike also has `total_weight`, with the arguments of the call: the sum that
+    the mean is divided by.
+    """
 
     def __call__(self, pred: Any, target: Any, /) -> Any:
         """Return the loss."""
@@ -559,7 +564,7 @@ class _Tally:
         if getattr(self._loss, "reduction", "mean") == "sum":
             self._sum += value
         else:
-            weight = _total_weight(self._loss, target, **weights)
+            weight = _total_weight(self._loss, pred, target, weights)
             self._weight += weight
             # A batch without any valid element has no mean.
             self._sum += value * weight if weight != 0 else 0.0
@@ -580,24 +585,15 @@ class _Tally:
 
 
 def _total_weight(
-    loss: Loss,
-    target: NDArray[Any],
-    mask: NDArray[np.bool_] | None = None,
-    sample_weight: NDArray[Any] | None = None,
+    loss: Loss, pred: NDArray[Any], target: Any, weights: Mapping[str, NDArray[Any]]
 ) -> float:
-    """Return what a mean loss was divided by, up to a factor common to all batches."""
+    """Return what a mean loss was divided by, if need be up to a factor common to all batches."""
+    total_weight: Callable[..., float] | None = getattr(loss, "total_weight", None)
+    if total_weight is not None:
+        return total_weight(pred, target, **weights)
     elements = np.ones(target.shape)
-    if mask is not None:
-        elements *= _expanded(mask, target.ndim)
-    if sample_weight is not None:
-        elements *= _expanded(sample_weight, target.ndim)
-    if isinstance(loss, _core.CrossEntropyLoss) and target.dtype.kind in "iu":
-        counted = elements != 0
-        if loss.ignore_index is not None:
-            counted &= target != loss.ignore_index
-        if loss.weight is not None:
-            elements *= np.asarray(loss.weight)[np.where(counted, target, 0)]
-        elements *= counted
+    for weight in weights.values():
+        elements *= _expanded(weight, target.ndim)
     return float(elements.sum())
 
 

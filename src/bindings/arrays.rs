@@ -5,6 +5,8 @@
 //! rust-numpy's run-time flags: readers of one array run together, and a program that writes to
 //! an array while a call reads it gets numbers of its own making, as with NumPy itself.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{ArrayD, ArrayView, IxDyn};
@@ -18,6 +20,7 @@ use pyo3::types::PyDict;
 use crate::engine::Sequence;
 use crate::error::{Error, checked_size, shape_text};
 use crate::float::Float;
+use crate::parameters::Parameters;
 
 /// Element types that cross the boundary.
 pub trait Number: Float + Element {}
@@ -211,25 +214,42 @@ pub fn to_numpy<'py, F: Number>(
     Ok(PyArrayDyn::from_owned_array(py, array))
 }
 
-/// Memory of a parameter as an array that keeps `owner` alive. A read-only view can't be made
-/// writable: NumPy asks the owner, which has no buffer to offer.
-///
-/// # Safety
-/// `pointer` holds elements of `shape`, row-major, for as long as `owner` lives.
-pub unsafe fn view<'py, F: Number>(
-    pointer: *mut F,
-    shape: &[usize],
-    owner: Bound<'py, PyAny>,
-    writable: bool,
-) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
-    // SAFETY: the caller vouches for pointer and shape.
-    let memory = unsafe { ArrayView::from_shape_ptr(IxDyn(shape), pointer) };
-    // SAFETY: the owner becomes the array's base and outlives it.
+/// Keeps parameters alive for the arrays that view them.
+#[pyclass(frozen, module = "recurrust._core")]
+struct ParameterMemory(#[allow(dead_code)] Arc<dyn Any + Send + Sync>);
+
+/// Which of a parameter's arrays to view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The values, read-only for good: NumPy asks the array's owner before it makes an array
+    /// writable again, and that has no buffer to offer.
+    Values,
+    /// The gradient, writable.
+    Gradient,
+}
+
+/// A parameter's live memory as an array, valid for as long as anybody holds the array.
+pub fn view<'py, F: Number>(
+    py: Python<'py>,
+    parameters: &Arc<Parameters<F>>,
+    index: usize,
+    which: View,
+) -> PyResult<Bound<'py, PyAny>> {
+    let pointer = match which {
+        View::Values => parameters.data_ptr(index),
+        View::Gradient => parameters.gradient_ptr(index)?,
+    };
+    let shape = IxDyn(&parameters.entries()[index].shape);
+    let owner: Arc<dyn Any + Send + Sync> = Arc::<Parameters<F>>::clone(parameters);
+    let owner = Bound::new(py, ParameterMemory(owner))?.into_any();
+    // SAFETY: the memory holds the parameter's elements, row-major, and never moves.
+    let memory = unsafe { ArrayView::from_shape_ptr(shape, pointer) };
+    // SAFETY: the owner becomes the array's base and keeps the memory alive as long as the array.
     let array = unsafe { PyArray::borrow_from_array(&memory, owner) };
-    if !writable {
+    if which == View::Values {
         array.try_readwrite()?.make_nonwriteable();
     }
-    Ok(array)
+    Ok(array.into_any())
 }
 
 /// Integers, one after the other, and their shape. Floats are accepted when they are whole

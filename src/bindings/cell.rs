@@ -10,10 +10,10 @@ use super::options;
 use super::stack::{
     self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
 };
-use crate::cells::{CellKind, Lstm};
+use crate::cells::{self, CellKind};
 use crate::engine::Layout;
 use crate::float::Precision;
-use crate::layers::stack::{MergeMode, Naming, StackConfig};
+use crate::layers::stack::{Directions, MergeMode, Naming, StackConfig};
 use crate::lengths::Steps;
 
 /// Axes of steps and rows in x: one step; rows if there are any.
@@ -51,8 +51,8 @@ const STATES: &[&str] = &["h", "c"];
 /// >>> h, c = cell(np.zeros((2, 3), np.float32))
 /// >>> h.shape
 /// (2, 5)
-#[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
-pub struct LSTMCell {
+#[pyclass(name = "LSTMCell", frozen, subclass, extends = Module, module = "recurrust._core")]
+pub struct LstmCell {
     stack: AnyStack,
     config: StackConfig,
 }
@@ -64,7 +64,7 @@ struct Call<'py, F: Number> {
     initial: Vec<Contiguous<'py, F>>,
 }
 
-impl LSTMCell {
+impl LstmCell {
     fn shape(rows: usize, width: usize, batched: bool) -> Vec<usize> {
         if batched {
             vec![rows, width]
@@ -75,7 +75,6 @@ impl LSTMCell {
 
     fn prepare<'py, F: StackElement>(
         &self,
-        typed: &Typed<'_, F>,
         x: &Bound<'py, PyAny>,
         state: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Call<'py, F>> {
@@ -84,7 +83,7 @@ impl LSTMCell {
         let batched = x.ndim() == 2;
         let rows = if batched { x.shape()[0] } else { 1 };
         let shape = Self::shape(rows, self.config.hidden_size, batched);
-        let initial = typed.states(state, STATES, &shape)?;
+        let initial = stack::states(state, STATES, &shape)?;
         Ok(Call {
             x,
             batched,
@@ -101,7 +100,7 @@ impl LSTMCell {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
-        let call = self.prepare(&typed, x, state)?;
+        let call = self.prepare(x, state)?;
         let input = arrays::sequence(&call.x, axes(call.batched));
         let outcome = typed.forward(py, input, &call.initial, &call.steps, Layout::TimeMajor)?;
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
@@ -116,7 +115,7 @@ impl LSTMCell {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
-        let call = self.prepare(&typed, x, state)?;
+        let call = self.prepare(x, state)?;
         let input = arrays::sequence(&call.x, axes(call.batched));
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
         let (outcome, tape) =
@@ -141,7 +140,7 @@ impl LSTMCell {
         stack::check_version(tape.version(), typed.parameters.version())?;
         let (rows, batched) = (tape.steps().rows(), cache.batched);
         let shape = Self::shape(rows, self.config.hidden_size, batched);
-        let state_gradient = typed.state_gradients(Some(dstate), STATES, &shape)?;
+        let state_gradient = stack::state_gradients(Some(dstate), STATES, &shape)?;
         let layout = input_grad.then_some(Layout::TimeMajor);
         let gradients = typed.backward(py, tape, None, &state_gradient, layout)?;
         let input_shape = Self::shape(rows, self.config.input_size, batched);
@@ -155,7 +154,7 @@ impl LSTMCell {
 }
 
 #[pymethods]
-impl LSTMCell {
+impl LstmCell {
     #[new]
     #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
     fn new(
@@ -166,13 +165,12 @@ impl LSTMCell {
         seed: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let config = StackConfig {
-            cell: CellKind::Lstm(Lstm),
+            cell: CellKind::Lstm(cells::Lstm),
             input_size: options::integer("input_size", input_size, 1)?,
             hidden_size: options::integer("hidden_size", hidden_size, 1)?,
             num_layers: 1,
             bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
-            bidirectional: false,
-            reverse: false,
+            directions: Directions::Forward,
             merge_mode: MergeMode::Concat,
             return_sequences: false,
             naming: Naming::Cell,

@@ -180,6 +180,7 @@ impl Dropout {
     /// -------
     /// dx : numpy.ndarray, shaped like x, or None
     #[pyo3(signature = (dy, *, cache, input_grad = true))]
+    #[allow(clippy::unused_self)] // the mask in the cache says it all
     fn backward<'py>(
         &self,
         dy: &Bound<'py, PyAny>,

@@ -105,7 +105,7 @@ impl Loss {
                 interruptible(py, |_| finish(loss.elements(values, targets, gradient)?))?
             }
             Kind::CrossEntropy(loss) => {
-                self.cross_entropy(loss, (values, shape), target, gradient, finish)?
+                cross_entropy(loss, (values, shape), target, gradient, finish)?
             }
         };
         let Reduced {
@@ -123,55 +123,55 @@ impl Loss {
             .transpose()?;
         Ok((value, gradient, weight))
     }
+}
 
-    fn cross_entropy<F: Number>(
-        &self,
-        loss: &CrossEntropy,
-        (values, shape): (&[F], &[usize]),
-        target: &Bound<'_, PyAny>,
-        gradient: bool,
-        finish: impl FnOnce(Elements<F>) -> crate::error::Result<Reduced<F>> + Send,
-    ) -> PyResult<Reduced<F>> {
-        let py = target.py();
-        let classes = shape[shape.len() - 1];
-        if classes == 0 {
-            return Err(Error::shape("pred", "at least one class", shape_text(shape)).into());
-        }
-        if let Some(weights) = &loss.class_weights
-            && weights.len() != classes
-        {
-            return Err(Error::shape(
-                "weight",
-                format!("({classes},), one weight a class of pred"),
-                shape_text(&[weights.len()]),
-            )
-            .into());
-        }
-        let array = arrays::numbers(target, "target")?;
-        if array.shape() == shape && array.dtype_is_float() {
-            let probabilities = Contiguous::<F>::new(&array)?;
-            let targets = probabilities.as_slice();
-            return interruptible(py, |_| {
-                finish(loss.elements(values, classes, Targets::Probabilities(targets), gradient)?)
-            });
-        }
-        if array.shape() != &shape[..shape.len() - 1] {
-            return Err(Error::shape(
-                "target",
-                format!(
-                    "class indices of shape {} or probabilities of shape {}",
-                    shape_text(&shape[..shape.len() - 1]),
-                    shape_text(shape)
-                ),
-                shape_text(array.shape()),
-            )
-            .into());
-        }
-        let (indices, _) = arrays::integers(target, "target", true)?;
-        interruptible(py, |_| {
-            finish(loss.elements(values, classes, Targets::Indices(&indices), gradient)?)
-        })
+/// Cross-entropy of logits against class indices or probabilities.
+fn cross_entropy<F: Number>(
+    loss: &CrossEntropy,
+    (values, shape): (&[F], &[usize]),
+    target: &Bound<'_, PyAny>,
+    gradient: bool,
+    finish: impl FnOnce(Elements<F>) -> crate::error::Result<Reduced<F>> + Send,
+) -> PyResult<Reduced<F>> {
+    let py = target.py();
+    let classes = shape[shape.len() - 1];
+    if classes == 0 {
+        return Err(Error::shape("pred", "at least one class", shape_text(shape)).into());
     }
+    if let Some(weights) = &loss.class_weights
+        && weights.len() != classes
+    {
+        return Err(Error::shape(
+            "weight",
+            format!("({classes},), one weight a class of pred"),
+            shape_text(&[weights.len()]),
+        )
+        .into());
+    }
+    let array = arrays::numbers(target, "target")?;
+    if array.shape() == shape && array.dtype_is_float() {
+        let probabilities = Contiguous::<F>::new(&array)?;
+        let targets = probabilities.as_slice();
+        return interruptible(py, |_| {
+            finish(loss.elements(values, classes, Targets::Probabilities(targets), gradient)?)
+        });
+    }
+    if array.shape() != &shape[..shape.len() - 1] {
+        return Err(Error::shape(
+            "target",
+            format!(
+                "class indices of shape {} or probabilities of shape {}",
+                shape_text(&shape[..shape.len() - 1]),
+                shape_text(shape)
+            ),
+            shape_text(array.shape()),
+        )
+        .into());
+    }
+    let (indices, _) = arrays::integers(target, "target", true)?;
+    interruptible(py, |_| {
+        finish(loss.elements(values, classes, Targets::Indices(&indices), gradient)?)
+    })
 }
 
 /// Whether an array's numbers are floats.
@@ -333,19 +333,24 @@ impl Loss {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let this = slf.get();
-        let mut text = format!("{}(", slf.get_type().name()?);
+        let mut options = Vec::new();
         if let Kind::CrossEntropy(loss) = &this.kind {
             if let Some(weights) = &loss.class_weights {
-                text += &format!("weight={weights:?}, ");
+                options.push(format!("weight={weights:?}"));
             }
             if let Some(index) = loss.ignore_index {
-                text += &format!("ignore_index={index}, ");
+                options.push(format!("ignore_index={index}"));
             }
             if loss.label_smoothing != 0.0 {
-                text += &format!("label_smoothing={}, ", loss.label_smoothing);
+                options.push(format!("label_smoothing={}", loss.label_smoothing));
             }
         }
-        Ok(format!("{text}reduction={:?})", this.reduction()))
+        options.push(format!("reduction={:?}", this.reduction()));
+        Ok(format!(
+            "{}({})",
+            slf.get_type().name()?,
+            options.join(", ")
+        ))
     }
 }
 
@@ -354,11 +359,11 @@ impl Loss {
 /// Parameters
 /// ----------
 /// reduction : {"mean", "sum", "none"}, default "mean"
-#[pyclass(frozen, subclass, extends = Loss, module = "recurrust._core")]
-pub struct MSELoss;
+#[pyclass(name = "MSELoss", frozen, subclass, extends = Loss, module = "recurrust._core")]
+pub struct MseLoss;
 
 #[pymethods]
-impl MSELoss {
+impl MseLoss {
     #[new]
     #[pyo3(signature = (*, reduction = None), text_signature = "(*, reduction='mean')")]
     fn new(reduction: Option<&Bound<'_, PyAny>>) -> PyResult<PyClassInitializer<Self>> {
@@ -372,11 +377,11 @@ impl MSELoss {
 /// Parameters
 /// ----------
 /// reduction : {"mean", "sum", "none"}, default "mean"
-#[pyclass(frozen, subclass, extends = Loss, module = "recurrust._core")]
-pub struct MAELoss;
+#[pyclass(name = "MAELoss", frozen, subclass, extends = Loss, module = "recurrust._core")]
+pub struct MaeLoss;
 
 #[pymethods]
-impl MAELoss {
+impl MaeLoss {
     #[new]
     #[pyo3(signature = (*, reduction = None), text_signature = "(*, reduction='mean')")]
     fn new(reduction: Option<&Bound<'_, PyAny>>) -> PyResult<PyClassInitializer<Self>> {

@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use super::arrays::input_copies;
     #[pymodule_export]
-    use super::cell::LSTMCell;
+    use super::cell::LstmCell;
     #[pymodule_export]
     use super::dropout::{Dropout, DropoutCache};
     #[pymodule_export]
@@ -37,17 +37,17 @@ mod _core {
     #[pymodule_export]
     use super::linear::{Linear, LinearCache};
     #[pymodule_export]
-    use super::losses::{CrossEntropyLoss, Loss, MAELoss, MSELoss};
+    use super::losses::{CrossEntropyLoss, Loss, MaeLoss, MseLoss};
     #[pymodule_export]
     use super::module::Module;
     #[pymodule_export]
     use super::optimizers::{
-        Adam, AdamW, Optimizer, RMSprop, SGD, clip_grad_norm_, clip_grad_value_,
+        Adam, AdamW, Optimizer, RmsProp, Sgd, clip_grad_norm_, clip_grad_value_,
     };
     #[pymodule_export]
     use super::parameter::Parameter;
     #[pymodule_export]
-    use super::recurrent::{LSTM, RecurrentLayer};
+    use super::recurrent::{Lstm, RecurrentLayer};
     #[pymodule_export]
     use super::runtime::{
         build_info, get_num_threads, get_rng_state, manual_seed, set_num_threads, set_rng_state,

@@ -8,11 +8,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyTuple};
 
-use super::arrays::{self, Contiguous};
+use super::arrays::{self, Contiguous, View};
 use super::options;
-use super::parameter::{
-    AnyParameters, Parameter, assign, clear_gradients, data_view, with_parameters,
-};
+use super::parameter::{AnyParameters, Parameter, assign, clear_gradients, with_parameters};
 use super::run::with_writing;
 use crate::engine::copied_vec;
 use crate::error::{Error, shape_text};
@@ -134,13 +132,13 @@ fn matched<'py>(
 impl Module {
     /// Switch to training mode and return the layer; ``train(False)`` is ``eval()``.
     #[pyo3(signature = (mode = true))]
-    fn train<'py>(slf: Bound<'py, Self>, mode: bool) -> Bound<'py, Self> {
+    fn train(slf: Bound<'_, Self>, mode: bool) -> Bound<'_, Self> {
         slf.get().set_training(mode);
         slf
     }
 
     /// Switch to evaluation mode and return the layer.
-    fn eval<'py>(slf: Bound<'py, Self>) -> Bound<'py, Self> {
+    fn eval(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf.get().set_training(false);
         slf
     }
@@ -192,11 +190,13 @@ impl Module {
     /// Returns
     /// -------
     /// dict of str to numpy.ndarray
-    fn state_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        let py = slf.py();
+    fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = PyDict::new(py);
-        for (entry, object) in slf.get().memory.entries().iter().zip(objects(slf)?) {
-            let copy = data_view(object.bind(py))?.call_method0("copy")?;
+        for (index, entry) in self.memory.entries().iter().enumerate() {
+            let copy = self
+                .memory
+                .view(py, index, View::Values)?
+                .call_method0("copy")?;
             state.set_item(&entry.name, copy)?;
         }
         Ok(state)
@@ -258,11 +258,8 @@ impl Module {
 
     fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         match slf.get().memory.index_of(name) {
-            Some(index) => data_view(objects(slf)?[index].bind(slf.py())),
-            None => Err(PyAttributeError::new_err(format!(
-                "{} has no attribute {name:?}",
-                slf.get_type().name()?
-            ))),
+            Some(index) => slf.get().memory.view(slf.py(), index, View::Values),
+            None => Err(no_attribute(slf.as_any(), name)),
         }
     }
 
@@ -277,11 +274,27 @@ impl Module {
                 assign(slf.py(), parameters, index, value, &text)
             });
         }
-        slf.py()
-            .import("builtins")?
-            .getattr("object")?
-            .call_method1("__setattr__", (slf, name, value))?;
-        Ok(())
+        // Everything else as for any object: a descriptor that sets, else the instance's dict,
+        // which classes derived in Python have.
+        if let Ok(descriptor) = slf.get_type().getattr(&text)
+            && descriptor.hasattr("__set__")?
+        {
+            descriptor.call_method1("__set__", (slf, value))?;
+            return Ok(());
+        }
+        instance_dict(slf, &text)?.set_item(name, value)
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let text: String = name.extract()?;
+        if slf.get().memory.index_of(&text).is_some() {
+            return Err(PyAttributeError::new_err(format!(
+                "{text:?} is a parameter and can't be deleted"
+            )));
+        }
+        let dict = instance_dict(slf, &text)?;
+        dict.del_item(name)
+            .map_err(|_| no_attribute(slf.as_any(), &text))
     }
 
     fn __dir__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
@@ -303,6 +316,22 @@ impl Module {
         let config = slf.getattr("config")?.cast_into::<PyDict>()?;
         Ok((rebuild(slf)?, rebuild_arguments(slf, config)?))
     }
+}
+
+/// The dict of an instance of a class derived in Python.
+fn instance_dict<'py>(slf: &Bound<'py, Module>, name: &str) -> PyResult<Bound<'py, PyDict>> {
+    slf.getattr("__dict__")
+        .ok()
+        .and_then(|dict| dict.cast_into::<PyDict>().ok())
+        .ok_or_else(|| no_attribute(slf.as_any(), name))
+}
+
+fn no_attribute(slf: &Bound<'_, PyAny>, name: &str) -> PyErr {
+    let class = slf
+        .get_type()
+        .name()
+        .map_or_else(|_| "layer".to_owned(), |class| class.to_string());
+    PyAttributeError::new_err(format!("{class} has no attribute {name:?}"))
 }
 
 /// The function that makes a layer again.

@@ -14,7 +14,7 @@ use super::parameter::{AnyParameters, Parameter, with_parameters};
 use crate::engine::copied_vec;
 use crate::error::{Error, shape_text};
 use crate::optimizers::clip::{self, JointNorm};
-use crate::optimizers::{Adam as AdamRule, Memory, RmsProp, Rule, Sgd};
+use crate::optimizers::{Adam as AdamRule, Memory, RmsProp as RmsPropRule, Rule, Sgd as SgdRule};
 use crate::parameters::Parameters;
 
 /// Which optimizer.
@@ -48,7 +48,7 @@ fn rule(kind: Kind, group: &Bound<'_, PyDict>) -> PyResult<Rule> {
     let (lr, weight_decay, maximize) = (number("lr")?, number("weight_decay")?, flag("maximize")?);
     Ok(match kind {
         Kind::Sgd => {
-            let rule = Sgd {
+            let rule = SgdRule {
                 lr,
                 momentum: number("momentum")?,
                 dampening: options::real(
@@ -98,7 +98,7 @@ fn rule(kind: Kind, group: &Bound<'_, PyDict>) -> PyResult<Rule> {
                 decoupled: kind == Kind::AdamW,
             })
         }
-        Kind::RmsProp => Rule::RmsProp(RmsProp {
+        Kind::RmsProp => Rule::RmsProp(RmsPropRule {
             lr,
             alpha: options::real("alpha", &get("alpha")?, "a number from 0 to 1", |number| {
                 (0.0..=1.0).contains(&number)
@@ -665,11 +665,11 @@ macro_rules! defaults {
 /// ------
 /// ConfigError, DtypeError
 ///     If an option can't have that value.
-#[pyclass(frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct SGD;
+#[pyclass(name = "SGD", frozen, subclass, extends = Optimizer, module = "recurrust._core")]
+pub struct Sgd;
 
 #[pymethods]
-impl SGD {
+impl Sgd {
     #[new]
     #[pyo3(
         signature = (params, lr = None, momentum = None, dampening = None, weight_decay = None, nesterov = None, *, maximize = None),
@@ -804,11 +804,11 @@ adam!(
 /// ------
 /// ConfigError, DtypeError
 ///     If an option can't have that value.
-#[pyclass(frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct RMSprop;
+#[pyclass(name = "RMSprop", frozen, subclass, extends = Optimizer, module = "recurrust._core")]
+pub struct RmsProp;
 
 #[pymethods]
-impl RMSprop {
+impl RmsProp {
     #[new]
     #[pyo3(
         signature = (params, lr = None, alpha = None, eps = None, weight_decay = None, momentum = None, centered = None, *, maximize = None),
@@ -916,7 +916,9 @@ pub fn clip_grad_norm_(
         )));
     }
     let factor = norm.factor(max_norm);
-    if factor != 1.0 {
+    // The factor is never above one; NaN must reach the gradients.
+    let unchanged = factor >= 1.0;
+    if !unchanged {
         for parameter in &list {
             let this = parameter.get();
             with_parameters!(this.memory(), parameters => {

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
-use super::arrays::{self, Contiguous, Number};
+use super::arrays::{self, Contiguous, Number, View};
 use super::run::with_writing;
 use crate::engine::copied_vec;
 use crate::error::checked_size;
@@ -50,6 +50,16 @@ impl AnyParameters {
     /// The index of a name.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         with_parameters!(self, parameters => parameters.index_of(name))
+    }
+
+    /// One parameter's live memory as an array.
+    pub fn view<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+        which: View,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        with_parameters!(self, parameters => arrays::view(py, parameters, index, which))
     }
 
     /// Names and shapes.
@@ -164,18 +174,6 @@ impl Parameter {
     }
 }
 
-/// A read-only view of a parameter's values, kept valid by the parameter object.
-pub fn data_view<'py>(parameter: &Bound<'py, Parameter>) -> PyResult<Bound<'py, PyAny>> {
-    let this = parameter.get();
-    let owner = parameter.clone().into_any();
-    with_parameters!(&this.memory, parameters => {
-        let shape = &parameters.entries()[this.index].shape;
-        // SAFETY: the parameter object holds the memory, which never moves or shrinks.
-        let view = unsafe { arrays::view(parameters.data_ptr(this.index), shape, owner, false) }?;
-        Ok(view.into_any())
-    })
-}
-
 #[pymethods]
 impl Parameter {
     #[new]
@@ -206,22 +204,14 @@ impl Parameter {
 
     /// The values: a read-only view of the live memory, valid for ever.
     #[getter]
-    fn data<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        data_view(slf)
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.memory.view(py, self.index, View::Values)
     }
 
     /// The gradient: a writable view of the live memory, valid for ever; zeros at first.
     #[getter]
-    fn grad<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let this = slf.get();
-        let owner = slf.clone().into_any();
-        with_parameters!(&this.memory, parameters => {
-            let shape = &parameters.entries()[this.index].shape;
-            let pointer = parameters.gradient_ptr(this.index)?;
-            // SAFETY: the parameter object holds the memory, which never moves or shrinks.
-            let view = unsafe { arrays::view(pointer, shape, owner, true) }?;
-            Ok(view.into_any())
-        })
+    fn grad<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.memory.view(py, self.index, View::Gradient)
     }
 
     /// Copy values in.
@@ -272,31 +262,23 @@ impl Parameter {
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, this) = (slf.py(), slf.get());
         let owner = this.owner.get().and_then(|weak| weak.bind(py).upgrade());
-        match owner {
-            Some(layer) => {
-                let of_layer = py
-                    .import("recurrust.serialization")?
-                    .getattr("_parameter_of")?;
-                (of_layer, (layer, this.name.as_str())).into_pyobject(py)
-            }
-            None => {
-                let values = data_view(slf)?.call_method0("copy")?;
-                (slf.get_type(), (values, this.name.as_str())).into_pyobject(py)
-            }
+        if let Some(layer) = owner {
+            let of_layer = py
+                .import("recurrust.serialization")?
+                .getattr("_parameter_of")?;
+            return (of_layer, (layer, this.name.as_str())).into_pyobject(py);
         }
+        let values = this.data(py)?.call_method0("copy")?;
+        (slf.get_type(), (values, this.name.as_str())).into_pyobject(py)
     }
 
-    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyString>> {
-        let this = slf.get();
-        let shape = crate::error::shape_text(&this.memory.entries()[this.index].shape);
-        Ok(PyString::new(
-            slf.py(),
-            &format!(
-                "Parameter({:?}, shape={shape}, dtype={})",
-                this.name,
-                this.memory.precision().name()
-            ),
-        ))
+    fn __repr__(&self) -> String {
+        format!(
+            "Parameter({:?}, shape={}, dtype={})",
+            self.name,
+            crate::error::shape_text(&self.memory.entries()[self.index].shape),
+            self.memory.precision().name()
+        )
     }
 }
 

@@ -10,11 +10,11 @@ use super::options;
 use super::stack::{
     self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
 };
-use crate::cells::{CellKind, Lstm};
+use crate::cells::{self, CellKind};
 use crate::engine::Layout;
 use crate::error::{Error, shape_text};
 use crate::float::Precision;
-use crate::layers::stack::{MergeMode, Naming, Outcome, StackConfig};
+use crate::layers::stack::{Directions, MergeMode, Naming, Outcome, StackConfig};
 use crate::lengths::Steps;
 
 /// Names of merge modes, in the order of [`MERGE_MODES`].
@@ -52,6 +52,11 @@ impl RecurrentLayer {
         } else {
             Layout::TimeMajor
         }
+    }
+
+    /// Whether there is one direction, which runs backwards.
+    fn is_reverse(&self) -> bool {
+        self.config.directions == Directions::Backward
     }
 
     /// The axes of steps and rows in x and y.
@@ -99,7 +104,6 @@ impl RecurrentLayer {
 
     fn prepare<'py, F: StackElement>(
         &self,
-        typed: &Typed<'_, F>,
         x: &Bound<'py, PyAny>,
         state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
@@ -127,7 +131,7 @@ impl RecurrentLayer {
         };
         let (mask, resets) = (flags(mask, "mask")?, flags(resets, "resets")?);
         let steps = Steps::new(count, rows, lengths.as_deref(), mask, resets)?;
-        let initial = typed.states(state, self.states, &self.state_shape(rows, batched))?;
+        let initial = stack::states(state, self.states, &self.state_shape(rows, batched))?;
         Ok(Call {
             x,
             batched,
@@ -160,7 +164,7 @@ impl RecurrentLayer {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
-        let call = self.prepare(&typed, x, state, lengths, mask, resets)?;
+        let call = self.prepare(x, state, lengths, mask, resets)?;
         let input = arrays::sequence(&call.x, self.axes(call.batched));
         let outcome = typed.forward(py, input, &call.initial, &call.steps, self.layout())?;
         let sizes = (call.steps.steps(), call.steps.rows());
@@ -179,7 +183,7 @@ impl RecurrentLayer {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
-        let call = self.prepare(&typed, x, state, lengths, mask, resets)?;
+        let call = self.prepare(x, state, lengths, mask, resets)?;
         let input = arrays::sequence(&call.x, self.axes(call.batched));
         let sizes = (call.steps.steps(), call.steps.rows());
         let (outcome, tape) =
@@ -223,7 +227,7 @@ impl RecurrentLayer {
         };
         let output_gradient = dy.as_ref().map(|dy| arrays::sequence(dy, axes));
         let state_shape = self.state_shape(rows, batched);
-        let state_gradient = typed.state_gradients(dstate, self.states, &state_shape)?;
+        let state_gradient = stack::state_gradients(dstate, self.states, &state_shape)?;
         let layout = input_grad.then(|| self.layout());
         let gradients = typed.backward(py, tape, output_gradient, &state_gradient, layout)?;
         let width = self.config.input_size;
@@ -417,7 +421,7 @@ impl RecurrentLayer {
     /// Whether there are two directions.
     #[getter]
     fn bidirectional(&self) -> bool {
-        self.config.bidirectional
+        self.config.is_bidirectional()
     }
 
     /// Whether y has every step.
@@ -436,8 +440,8 @@ impl RecurrentLayer {
         config.set_item("num_layers", this.config.num_layers)?;
         config.set_item("bias", this.config.bias)?;
         config.set_item("batch_first", this.batch_first)?;
-        config.set_item("bidirectional", this.config.bidirectional)?;
-        config.set_item("reverse", this.config.reverse)?;
+        config.set_item("bidirectional", this.config.is_bidirectional())?;
+        config.set_item("reverse", this.is_reverse())?;
         config.set_item("merge_mode", merge_name(this.config.merge_mode))?;
         config.set_item("return_sequences", this.config.return_sequences)?;
         let module = slf.as_super().get();
@@ -449,32 +453,49 @@ impl RecurrentLayer {
         let this = slf.get();
         let memory = slf.as_super().get().memory();
         let config = &this.config;
-        let mut text = format!(
-            "{}({}, {}",
-            slf.get_type().name()?,
-            config.input_size,
-            config.hidden_size
-        );
+        let mut options = vec![
+            config.input_size.to_string(),
+            config.hidden_size.to_string(),
+        ];
         if config.num_layers != 1 {
-            text += &format!(", num_layers={}", config.num_layers);
+            options.push(format!("num_layers={}", config.num_layers));
         }
-        for (name, shown) in [
+        for (text, shown) in [
             ("bias=False", !config.bias),
             ("batch_first=True", this.batch_first),
-            ("bidirectional=True", config.bidirectional),
-            ("reverse=True", config.reverse),
+            ("bidirectional=True", config.is_bidirectional()),
+            ("reverse=True", this.is_reverse()),
             ("return_sequences=False", !config.return_sequences),
         ] {
             if shown {
-                text += ", ";
-                text += name;
+                options.push(text.to_owned());
             }
         }
-        if config.bidirectional && config.merge_mode != MergeMode::Concat {
-            text += &format!(", merge_mode={:?}", merge_name(config.merge_mode));
+        if config.is_bidirectional() && config.merge_mode != MergeMode::Concat {
+            options.push(format!("merge_mode={:?}", merge_name(config.merge_mode)));
         }
-        let (dtype, count) = (memory.precision().name(), memory.count());
-        Ok(format!("{text}, dtype={dtype:?})  # {count} parameters"))
+        options.push(format!("dtype={:?}", memory.precision().name()));
+        Ok(format!(
+            "{}({})  # {} parameters",
+            slf.get_type().name()?,
+            options.join(", "),
+            memory.count()
+        ))
+    }
+}
+
+/// The directions that two options ask for.
+fn directions(bidirectional: bool, reverse: bool) -> PyResult<Directions> {
+    match (bidirectional, reverse) {
+        (false, false) => Ok(Directions::Forward),
+        (false, true) => Ok(Directions::Backward),
+        (true, false) => Ok(Directions::Both),
+        (true, true) => Err(Error::config(
+            "reverse",
+            "False together with bidirectional=True, which has both directions",
+            "True",
+        )
+        .into()),
     }
 }
 
@@ -538,11 +559,11 @@ fn merge_name(mode: MergeMode) -> &'static str {
 /// >>> y, (h, c) = lstm(np.zeros((7, 2, 3), np.float32))
 /// >>> y.shape, h.shape
 /// ((7, 2, 5), (1, 2, 5))
-#[pyclass(frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
-pub struct LSTM;
+#[pyclass(name = "LSTM", frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
+pub struct Lstm;
 
 #[pymethods]
-impl LSTM {
+impl Lstm {
     #[new]
     #[allow(clippy::fn_params_excessive_bools)] // they are options of the constructor
     #[pyo3(signature = (
@@ -613,27 +634,21 @@ impl LSTM {
             value.map_or(Ok(default), |value| options::boolean(name, value))
         };
         let config = StackConfig {
-            cell: CellKind::Lstm(Lstm),
+            cell: CellKind::Lstm(cells::Lstm),
             input_size: options::integer("input_size", input_size, 1)?,
             hidden_size: options::integer("hidden_size", hidden_size, 1)?,
             num_layers: num_layers.map_or(Ok(1), |n| options::integer("num_layers", n, 1))?,
             bias: flag("bias", bias, true)?,
-            bidirectional: flag("bidirectional", bidirectional, false)?,
-            reverse: flag("reverse", reverse, false)?,
+            directions: directions(
+                flag("bidirectional", bidirectional, false)?,
+                flag("reverse", reverse, false)?,
+            )?,
             merge_mode: merge_mode.map_or(Ok(MergeMode::Concat), |mode| {
                 options::choice("merge_mode", mode, &MERGE_NAMES).map(|index| MERGE_MODES[index])
             })?,
             return_sequences: flag("return_sequences", return_sequences, true)?,
             naming: Naming::Layers,
         };
-        if config.reverse && config.bidirectional {
-            return Err(Error::config(
-                "reverse",
-                "False together with bidirectional=True, which has both directions",
-                "True",
-            )
-            .into());
-        }
         let batch_first = flag("batch_first", batch_first, false)?;
         let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
         let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;

@@ -178,45 +178,43 @@ impl<'a, F: StackElement> Typed<'a, F> {
             Ok(gradients)
         })
     }
+}
 
-    /// A state argument: nothing, or one array a state, each of the given shape.
-    pub fn states<'py>(
-        &self,
-        value: Option<&Bound<'py, PyAny>>,
-        names: &[&'static str],
-        shape: &[usize],
-    ) -> PyResult<Vec<Contiguous<'py, F>>> {
-        let Some(value) = value.filter(|value| !value.is_none()) else {
-            return Ok(Vec::new());
-        };
-        parts(value, names, "state")?
-            .iter()
-            .zip(names)
-            .map(|(part, name)| state_array(part, &format!("state: {name}"), shape))
-            .collect()
-    }
+/// A state argument: nothing, or one array a state, each of the given shape.
+pub fn states<'py, F: Number>(
+    value: Option<&Bound<'py, PyAny>>,
+    names: &[&'static str],
+    shape: &[usize],
+) -> PyResult<Vec<Contiguous<'py, F>>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else {
+        return Ok(Vec::new());
+    };
+    parts(value, names, "state")?
+        .iter()
+        .zip(names)
+        .map(|(part, name)| state_array(part, &format!("state: {name}"), shape))
+        .collect()
+}
 
-    /// As [`Typed::states`] for gradients, where each part may be missing.
-    pub fn state_gradients<'py>(
-        &self,
-        value: Option<&Bound<'py, PyAny>>,
-        names: &[&'static str],
-        shape: &[usize],
-    ) -> PyResult<Vec<Option<Contiguous<'py, F>>>> {
-        let Some(value) = value.filter(|value| !value.is_none()) else {
-            return Ok(Vec::new());
-        };
-        parts(value, names, "dstate")?
-            .iter()
-            .zip(names)
-            .map(|(part, name)| {
-                if part.is_none() {
-                    return Ok(None);
-                }
-                state_array(part, &format!("dstate: d{name}"), shape).map(Some)
-            })
-            .collect()
-    }
+/// As [`states`] for gradients, where each part may be missing.
+pub fn state_gradients<'py, F: Number>(
+    value: Option<&Bound<'py, PyAny>>,
+    names: &[&'static str],
+    shape: &[usize],
+) -> PyResult<Vec<Option<Contiguous<'py, F>>>> {
+    let Some(value) = value.filter(|value| !value.is_none()) else {
+        return Ok(Vec::new());
+    };
+    parts(value, names, "dstate")?
+        .iter()
+        .zip(names)
+        .map(|(part, name)| {
+            if part.is_none() {
+                return Ok(None);
+            }
+            state_array(part, &format!("dstate: d{name}"), shape).map(Some)
+        })
+        .collect()
 }
 
 fn state_array<'py, F: Number>(

@@ -232,6 +232,10 @@ fn add<F: Float>(to: &mut [F], from: &[F]) {
 }
 
 /// A row-major matrix over a slice of exactly its size.
+///
+/// # Panics
+/// When the slice has another size.
+#[must_use]
 pub fn matrix<F>(values: &[F], rows: usize, columns: usize) -> ArrayView2<'_, F> {
     assert_eq!(values.len(), rows * columns);
     // SAFETY: the slice holds exactly the elements of a row-major matrix of this shape.
@@ -239,6 +243,9 @@ pub fn matrix<F>(values: &[F], rows: usize, columns: usize) -> ArrayView2<'_, F>
 }
 
 /// As [`matrix`], for writing.
+///
+/// # Panics
+/// When the slice has another size.
 pub fn matrix_mut<F>(values: &mut [F], rows: usize, columns: usize) -> ArrayViewMut2<'_, F> {
     assert_eq!(values.len(), rows * columns);
     // SAFETY: as in `matrix`, and the borrow is exclusive.

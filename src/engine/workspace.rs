@@ -124,9 +124,10 @@ pub fn zeroed_vec<F: Float>(len: usize) -> Result<Vec<F>> {
             bytes: layout.size(),
         });
     }
+    let capacity = len;
     // SAFETY: the global allocator made the memory with the layout that a vector of this capacity
     // has, and zero bytes are zeros of either precision.
-    Ok(unsafe { Vec::from_raw_parts(memory, len, len) })
+    Ok(unsafe { Vec::from_raw_parts(memory, len, capacity) })
 }
 
 /// A copy of a slice, for memory that is handed to the caller.

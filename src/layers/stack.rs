@@ -28,6 +28,17 @@ pub enum MergeMode {
     Mul,
 }
 
+/// Which ways the layers of a stack walk over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directions {
+    /// From the first step to the last.
+    Forward,
+    /// From the last step to the first.
+    Backward,
+    /// Both, merged in every layer.
+    Both,
+}
+
 /// How parameters are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
@@ -50,10 +61,8 @@ pub struct StackConfig {
     pub num_layers: usize,
     /// Whether there are biases.
     pub bias: bool,
-    /// Two directions.
-    pub bidirectional: bool,
-    /// One direction, processed backwards.
-    pub reverse: bool,
+    /// Which ways every layer walks.
+    pub directions: Directions,
     /// How two directions become one.
     pub merge_mode: MergeMode,
     /// Whether the output has every step, or only the final hidden state.
@@ -66,17 +75,23 @@ impl StackConfig {
     /// The directions of every layer.
     #[must_use]
     pub fn directions(&self) -> &'static [Direction] {
-        match (self.bidirectional, self.reverse) {
-            (true, _) => &[Direction::Forward, Direction::Backward],
-            (false, false) => &[Direction::Forward],
-            (false, true) => &[Direction::Backward],
+        match self.directions {
+            Directions::Forward => &[Direction::Forward],
+            Directions::Backward => &[Direction::Backward],
+            Directions::Both => &[Direction::Forward, Direction::Backward],
         }
+    }
+
+    /// Whether every layer has two directions.
+    #[must_use]
+    pub fn is_bidirectional(&self) -> bool {
+        self.directions == Directions::Both
     }
 
     /// Features of every layer's output.
     #[must_use]
     pub fn output_size(&self) -> usize {
-        if self.bidirectional && self.merge_mode == MergeMode::Concat {
+        if self.is_bidirectional() && self.merge_mode == MergeMode::Concat {
             2 * self.hidden_size
         } else {
             self.hidden_size
@@ -185,7 +200,7 @@ impl<F: Float> Stack<F> {
         let mut directions = Vec::new();
         for layer in 0..config.num_layers {
             for &direction in config.directions() {
-                let suffix = match (config.naming, direction, config.bidirectional) {
+                let suffix = match (config.naming, direction, config.is_bidirectional()) {
                     (Naming::Cell, ..) => String::new(),
                     (Naming::Layers, Direction::Backward, true) => format!("_l{layer}_reverse"),
                     (Naming::Layers, ..) => format!("_l{layer}"),
@@ -460,7 +475,7 @@ impl<F: Float> Stack<F> {
                 run(index, None)?;
             }
             let multiplied =
-                training && config.bidirectional && config.merge_mode == MergeMode::Mul;
+                training && config.is_bidirectional() && config.merge_mode == MergeMode::Mul;
             let finals = |index| copied_vec(&states.direction(layer, index)[..rows * hidden]);
             let factors = if multiplied {
                 Some([finals(0)?, finals(1)?])
@@ -469,7 +484,7 @@ impl<F: Float> Stack<F> {
             };
             return Ok((None, factors));
         }
-        let side_by_side = !config.bidirectional || config.merge_mode == MergeMode::Concat;
+        let side_by_side = !config.is_bidirectional() || config.merge_mode == MergeMode::Concat;
         if side_by_side {
             let width = config.output_size();
             let mut output = zeroed_vec(checked_size(&[steps, rows, width])?)?;
@@ -555,7 +570,7 @@ impl<F: Float> Stack<F> {
         index: usize,
     ) -> Result<OwnGradient<'a, F>> {
         let hidden = self.config.hidden_size;
-        if !self.config.bidirectional {
+        if !self.config.is_bidirectional() {
             return Ok(OwnGradient::Borrowed(merged));
         }
         let (steps, rows, _) = merged.sizes();
@@ -601,7 +616,7 @@ impl<F: Float> Stack<F> {
             for row in 0..tape.steps.rows() {
                 let from = dy.row(0, row);
                 for unit in 0..hidden {
-                    let gradient = match (config.bidirectional, config.merge_mode) {
+                    let gradient = match (config.is_bidirectional(), config.merge_mode) {
                         (true, MergeMode::Concat) => from[index * hidden + unit],
                         (true, MergeMode::Average) => from[unit] * F::of(0.5),
                         (true, MergeMode::Mul) => {

@@ -14,17 +14,20 @@ TOLERANCE = 1e-7
 
 
 def central_differences(
-    function: Callable[[NDArray[np.float64]], float], at: ArrayLike
+    terms: Callable[[NDArray[np.float64]], ArrayLike], at: ArrayLike
 ) -> NDArray[np.float64]:
-    """The gradient of a scalar function of one array."""
+    """The gradient of the sum of the terms that a function of one array returns.
+
+    Each term is subtracted from its own counterpart, so that large sums don't swallow digits.
+    """
     point = np.array(at, np.float64)
     gradient = np.empty_like(point)
     for index in np.ndindex(point.shape):
         value = point[index]
         point[index] = value + STEP
-        above = function(point)
+        above = np.asarray(terms(point))
         point[index] = value - STEP
-        below = function(point)
+        below = np.asarray(terms(point))
         point[index] = value
-        gradient[index] = (above - below) / (2 * STEP)
+        gradient[index] = (above - below).sum() / (2 * STEP)
     return gradient

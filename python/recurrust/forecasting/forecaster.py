@@ -80,9 +80,9 @@ class Forecaster:
         Steps in a season, at least 2, whose means are taken off. By default none.
     epochs : int, default 200
         The most epochs to train.
-    patience : int, default 20
+    patience : int, default 50
         Stop after this many epochs without improvement on the validation tail.
-    learning_rate : float, default 0.001
+    learning_rate : float, default 0.003
         Step size of Adam.
     batch_size : int, default 32
         Windows per step of Adam.
@@ -126,8 +126,8 @@ class Forecaster:
         dropout: float = 0.2,
         period: int | None = None,
         epochs: int = 200,
-        patience: int = 20,
-        learning_rate: float = 1e-3,
+        patience: int = 50,
+        learning_rate: float = 3e-3,
         batch_size: int = 32,
         validation_fraction: float = 0.2,
         seed: int = 0,

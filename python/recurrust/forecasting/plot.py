@@ -25,6 +25,8 @@ def plot_forecast(
     forecast: NDArray[np.float64],
     rmse_by_step: NDArray[np.float64],
     path: str | os.PathLike[str] | None = None,
+    *,
+    label: str | None = None,
 ) -> Figure:
     """Draw the series, the forecasts of its test part and the forecast after its end.
 
@@ -46,6 +48,8 @@ def plot_forecast(
         band around the forecast.
     path : path-like, optional
         Where to write the picture; its ending chooses the format.
+    label : str, optional
+        What the values are, with their unit; by default the name of the series.
 
     Returns
     -------
@@ -59,46 +63,60 @@ def plot_forecast(
     """
     from matplotlib.figure import Figure
 
-    horizon, steps = len(forecast), len(series)
+    horizon, steps, unit = len(forecast), len(series), series.time.unit
+    # A pair of dollar signs would start a formula.
+    name = series.name.replace("$", r"\$")
     time = series.time.extended(horizon)
-    test = steps - train_size
-    figure = Figure(figsize=(10.0, 7.0), dpi=150, layout="constrained")
+    figure = Figure(figsize=(10.0, 7.2), dpi=150, layout="constrained")
     upper, lower = figure.subplots(2)
-    figure.suptitle(f"{series.name}: forecast of {horizon} {series.time.unit}s", fontsize=14)
 
-    _draw_test(upper, series, time, train_size, predictions, max(0, train_size - test // 2))
-    upper.set_title(f"Test part: one {series.time.unit} ahead", loc="left", fontsize=11)
+    before = (steps - train_size) // 2
+    _draw_known(upper, series, time, train_size, predictions, max(0, train_size - before))
+    upper.set_title(f"{name}: the test part, predicted one {unit} ahead", loc="left")
 
     shown = max(0, steps - max(4 * horizon, 24))
-    _draw_test(lower, series, time, train_size, predictions, shown)
-    ahead = time[steps:]
-    joined = np.concatenate([series.values[-1:], forecast])
-    lower.plot(time[steps - 1 :], joined, color=_FORECAST, lw=1.2)
-    lower.plot(ahead, forecast, color=_FORECAST, lw=0, marker="o", ms=4, label="forecast")
-    lower.fill_between(
+    _draw_known(lower, series, time, train_size, predictions, shown)
+    # The line starts at the last value, so that the eye sees where the forecast sets out.
+    ahead = np.concatenate([series.values[-1:], forecast])
+    lower.plot(
+        time[steps - 1 :],
         ahead,
+        color=_FORECAST,
+        lw=1.5,
+        marker="o",
+        ms=4,
+        markevery=slice(1, None),
+        label="forecast",
+    )
+    lower.fill_between(
+        time[steps:],
         forecast - rmse_by_step,
         forecast + rmse_by_step,
         color=_FORECAST,
         alpha=0.18,
         lw=0,
-        label="± RMSE of the same step ahead in the test part",
+        label="± RMSE in the test part, as far ahead",
     )
-    title = f"The next {horizon} {series.time.unit}s"
-    lower.set_title(title, loc="left", fontsize=11)
+    lower.set_title(
+        f"{name}: the next {horizon} {unit}s" if horizon > 1 else f"{name}: the next {unit}",
+        loc="left",
+    )
     for axis in (upper, lower):
-        axis.set_ylabel(series.name)
-        axis.set_xlabel(series.time.name)
+        axis.set_ylabel(name if label is None else label.replace("$", r"\$"))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.01)
-        axis.legend(loc="best", fontsize=9, frameon=False)
+    if series.time.positions is None or time.dtype.kind == "i":
+        lower.set_xlabel(series.time.name.replace("$", r"\$"))
+    figure.legend(
+        *lower.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+    )
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def _draw_test(
+def _draw_known(
     axis: Any,
     series: Series,
     time: NDArray[Any],

@@ -88,7 +88,7 @@ class _Table:
             )
         value = _as_number(cell)
         if value is None:
-            raise FileFormatError(f"{where}: {cell!r} is not a number")
+            raise FileFormatError(f"{where}: {cell!r:.60} is not a number")
         if not math.isfinite(value):
             raise FileFormatError(f"{where}: {cell!r} is not finite")
         return value
@@ -278,8 +278,10 @@ def _only_numeric_column(table: _Table, times: int | None) -> int:
         for index in range(len(table.columns))
         if index != times and _mostly_numbers(table.cells(index))
     ]
-    telling = [index for index in numeric if not _means_time(table, index)]
-    candidates = telling or numeric
+    # A name that means a time may be that of the values if there is nothing else.
+    candidates = [
+        index for index in numeric if len(table.columns) == 1 or not _means_time(table, index)
+    ]
     if not candidates:
         raise FileFormatError(f"{table.path} has no column of numbers; {_available(table)}")
     if len(candidates) > 1:

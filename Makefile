@@ -1,0 +1,65 @@
+# The commands of this project. `make` or `make help` lists them.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+WHEELS := target/wheels
+# What the tests and the linters need, listed in pyproject.toml.
+TEST_GROUP := --group test
+LINT_GROUP := --group lint
+
+# Builds find the interpreter here, whatever is on the PATH.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help  ## List the commands
+help:
+	@grep -E '^\.PHONY: [a-z-]+  ## ' $(MAKEFILE_LIST) | sed -E 's/^\.PHONY: ([a-z-]+)  ## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet 'maturin>=1.9.4,<2'
+
+.PHONY: install  ## Build the wheel and install it into .venv
+install: $(BIN)/python
+	rm -rf $(WHEELS)
+	$(BIN)/maturin build --quiet --release --out $(WHEELS)
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BIN)/python -m pip install --quiet 'recurrust[cli] @ file://'"$$(realpath $(WHEELS)/*.whl)"
+
+.PHONY: demo  ## Train an LSTM on a real series and forecast it
+demo: install
+	$(BIN)/recurrust forecast examples/data/elnino.csv --horizon 12 --plot elnino_forecast.png
+
+.PHONY: test  ## Run all tests: Rust, then Python against the installed wheel
+test: install
+	cargo test --quiet
+	$(BIN)/python -m pip install --quiet $(TEST_GROUP)
+	$(BIN)/python -m pip install --quiet --no-deps aeon==1.6.0
+	$(BIN)/python -m pytest
+
+.PHONY: check  ## Run formatters, linters and type checkers
+check: install
+	$(BIN)/python -m pip install --quiet $(LINT_GROUP) $(TEST_GROUP)
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --features python -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest recurrust._core --allowlist tests/stubtest_allowlist.txt
+	sh tests/architecture.sh
+
+.PHONY: format  ## Format all code
+format: $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(LINT_GROUP)
+	cargo fmt
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: clean  ## Remove everything that was built
+clean:
+	rm -rf target $(VENV) dist python/recurrust/*.so

@@ -1,0 +1,89 @@
+//! Files of tensors.
+
+use recurrust::error::Error;
+use recurrust::files::{self, Content, Dtype, Tensor};
+
+fn content() -> Content {
+    let mut content = Content::default();
+    let bytes = [1.5f32, -2.0, 0.25]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    content.tensors.insert(
+        "weight".to_owned(),
+        Tensor {
+            dtype: Dtype::F32,
+            shape: vec![3, 1],
+            bytes,
+        },
+    );
+    content
+        .metadata
+        .insert("kind".to_owned(), "test \"quoted\"".to_owned());
+    content
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("net.safetensors");
+    files::write(&path, &content()).expect("the folder is writable");
+    assert_eq!(files::read(&path).expect("the file is whole"), content());
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("the folder exists")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    assert_eq!(names, ["net.safetensors"], "no temporary file stays");
+}
+
+#[test]
+fn every_truncation_and_every_flipped_byte_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("net.safetensors");
+    files::write(&path, &content()).expect("the folder is writable");
+    let whole = std::fs::read(&path).expect("readable");
+    for length in 0..whole.len() {
+        std::fs::write(&path, &whole[..length]).expect("writable");
+        assert!(
+            matches!(files::read(&path), Err(Error::FileFormat(_))),
+            "cut to {length} of {} bytes",
+            whole.len()
+        );
+    }
+    for at in 0..whole.len() {
+        for flip in [1u8, 0x20, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= flip;
+            std::fs::write(&path, &damaged).expect("writable");
+            assert!(
+                matches!(files::read(&path), Err(Error::FileFormat(_))),
+                "byte {at} xor {flip:#x}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_failed_write_leaves_the_old_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("net.safetensors");
+    files::write(&path, &content()).expect("the folder is writable");
+    let mut broken = content();
+    if let Some(tensor) = broken.tensors.get_mut("weight") {
+        tensor.shape = vec![4];
+    }
+    assert!(matches!(
+        files::write(&path, &broken),
+        Err(Error::FileFormat(_))
+    ));
+    assert_eq!(files::read(&path).expect("the file is whole"), content());
+}
+
+#[test]
+fn a_missing_file_is_an_io_error() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(matches!(
+        files::read(&folder.path().join("nothing")),
+        Err(Error::Io { code: Some(_), .. })
+    ));
+}

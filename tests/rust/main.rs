@@ -1,0 +1,9 @@
+//! Tests of the core that need no Python. What Python can see is tested from Python.
+
+mod files;
+mod gradients;
+mod lengths;
+mod losses;
+mod optimizers;
+mod parameters;
+mod random;
