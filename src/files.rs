@@ -113,7 +113,7 @@ pub fn write(path: &Path, content: &Content) -> Result<()> {
     write().map_err(|error| io_error(path, &error))
 }
 
-/// Reads a file that [`write`] wrote.
+/// Reads a file that [`write()`] wrote.
 ///
 /// # Errors
 /// [`Error::Io`] when the file can't be read, [`Error::FileFormat`] when it isn't a safetensors

@@ -134,7 +134,7 @@ def test_season_is_found_without_times(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_uneven_times_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(monthly().replace("2009-12", "2010-12").replace("level", "$ net of $ tax_"))
+    path = write(monthly().replace("2009-12", "2010-12").replace("level", "cost $x_$"))
     assert main(["forecast", path, "--horizon", "1", "--plot", "p.svg", *FAST]) == 0
     printed = capsys.readouterr().out
     assert "Times: not understood as evenly spaced, so values are counted" in printed

@@ -462,6 +462,7 @@ class TestForecaster:
         for bad, error in (
             (np.full(160, np.nan), rr.NonFiniteError),
             (np.ones((160, 1)), rr.ShapeError),
+            (["warm"] * 160, rr.DtypeError),
             (values * 1e300, rr.ConfigError),
         ):
             with pytest.raises(error):

@@ -173,7 +173,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
         ("--window", int, 12, "N", "steps that the network looks back on"),
         ("--hidden", int, 16, "N", "units of an LSTM layer"),
         ("--layers", int, 1, "N", "LSTM layers"),
-        ("--dropout", float, 0.2, "P", "dropout before the head and between layers"),
+        ("--dropout", float, 0.2, "P", "dropout after each LSTM layer"),
         ("--epochs", int, 200, "N", "the most epochs to train"),
         ("--patience", int, 50, "N", "epochs without improvement before training stops"),
         ("--learning-rate", float, 0.003, "R", "step size of Adam"),

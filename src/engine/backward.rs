@@ -1,6 +1,6 @@
 //! The backward pass of one direction: complete backpropagation through time.
 
-use ndarray::s;
+use ndarray::{Axis, s};
 
 use super::forward::{Tape, clear_rows};
 use super::packing::{PackedGradients, PackedWeights, matrix, matrix_mut};
@@ -139,7 +139,7 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
         let block_gradients = matrix(used, block_rows, width);
         let inputs = geometry.inputs;
         let x = Sequence::contiguous(input, Layout::TimeMajor, (count, rows, inputs));
-        x.matrices(&times, |x, _, _| {
+        x.matrices(&times, |x, _| {
             add_outer_product(block_gradients, x, weight_gradients.input_mut());
         });
         let entering = &tape.state(0)[times.start * per_state..][..block_rows * padded];
@@ -151,8 +151,8 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
         add_column_sums(used, &mut column_sums, weight_gradients.bias_mut());
         if let Some(dx) = &mut input_gradient {
             let path = ProductPath::for_rows(block_rows);
-            dx.matrices_mut(&times, |to, first, stride| {
-                let from = block_gradients.slice(s![first..;stride, ..]);
+            dx.matrices_mut(&times, |to, rows| {
+                let from = block_gradients.slice_axis(Axis(0), rows);
                 add_product_transposed(path, from, weights.input(), to);
             });
         }

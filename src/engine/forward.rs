@@ -1,6 +1,6 @@
 //! The forward pass of one direction over all of its steps.
 
-use ndarray::s;
+use ndarray::{Axis, s};
 
 use super::packing::{PackedWeights, matrix, matrix_mut};
 use super::products::{ProductPath, add_product};
@@ -132,9 +132,9 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
             row.copy_from_slice(weights.bias());
         }
         let path = ProductPath::for_rows(times.len() * rows);
-        input.matrices(&times, |x, first, stride| {
+        input.matrices(&times, |x, block_rows| {
             let mut sums = matrix_mut(used, times.len() * rows, width);
-            let to = sums.slice_mut(s![first..;stride, ..]);
+            let to = sums.slice_axis_mut(Axis(0), block_rows);
             add_product(path, x, weights.input(), to);
         });
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, Slice};
 
 use crate::float::Float;
 
@@ -34,6 +34,16 @@ struct Piece {
     stride: isize,
     block_start: usize,
     block_stride: usize,
+}
+
+impl Piece {
+    /// Which rows of the block the piece holds.
+    #[allow(clippy::cast_possible_wrap)] // sizes of memory that exists fit isize
+    fn rows_of_block(&self) -> Slice {
+        let start = self.block_start as isize;
+        let end = start + ((self.rows - 1) * self.block_stride + 1) as isize;
+        Slice::new(start, Some(end), self.block_stride as isize)
+    }
 }
 
 impl Extent {
@@ -217,12 +227,12 @@ impl<'a, F: Float> Sequence<'a, F> {
         }
     }
 
-    /// Calls `act` with matrices that make up a block of steps, and with the first row and the
-    /// stride of rows that each has in the block.
+    /// Calls `act` with matrices that make up a block of steps, and with the rows of the block
+    /// that each of them holds.
     pub(super) fn matrices(
         &self,
         steps: &Range<usize>,
-        mut act: impl FnMut(ArrayView2<'_, F>, usize, usize),
+        mut act: impl FnMut(ArrayView2<'_, F>, Slice),
     ) {
         assert!(steps.end <= self.extent.steps);
         for piece in self.extent.pieces(steps) {
@@ -231,7 +241,7 @@ impl<'a, F: Float> Sequence<'a, F> {
             // SAFETY: every element lies inside the sizes, for which the constructors vouch.
             let matrix =
                 unsafe { ArrayView2::from_shape_ptr(shape, self.pointer.offset(piece.offset)) };
-            act(matrix, piece.block_start, piece.block_stride);
+            act(matrix, piece.rows_of_block());
         }
     }
 }
@@ -298,7 +308,7 @@ impl<'a, F: Float> SequenceMut<'a, F> {
     pub(super) fn matrices_mut(
         &mut self,
         steps: &Range<usize>,
-        mut act: impl FnMut(ArrayViewMut2<'_, F>, usize, usize),
+        mut act: impl FnMut(ArrayViewMut2<'_, F>, Slice),
     ) {
         assert!(steps.end <= self.extent.steps);
         for piece in self.extent.pieces(steps) {
@@ -307,7 +317,7 @@ impl<'a, F: Float> SequenceMut<'a, F> {
             // and rows of a contiguous array don't overlap.
             let matrix =
                 unsafe { ArrayViewMut2::from_shape_ptr(shape, self.pointer.offset(piece.offset)) };
-            act(matrix, piece.block_start, piece.block_stride);
+            act(matrix, piece.rows_of_block());
         }
     }
 }

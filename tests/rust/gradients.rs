@@ -240,6 +240,34 @@ fn lengths_holes_and_resets() {
 }
 
 #[test]
+fn strides_do_not_change_the_result() {
+    let case = Case::new(config(), Steps::dense(STEPS, ROWS));
+    let width = case.stack.config().input_size;
+    let mut batch_major = vec![0.0; case.x.len()];
+    for step in 0..STEPS {
+        for row in 0..ROWS {
+            let (from, to) = ((step * ROWS + row) * width, (row * STEPS + step) * width);
+            batch_major[to..to + width].copy_from_slice(&case.x[from..from + width]);
+        }
+    }
+    let run = |input: Sequence<'_, f64>| {
+        case.stack
+            .forward(
+                &case.parameters.read(),
+                input,
+                &[],
+                &case.steps,
+                Layout::TimeMajor,
+                &Interrupt::never(),
+            )
+            .expect("the forward pass succeeds")
+            .output
+    };
+    let strided = Sequence::contiguous(&batch_major, Layout::BatchMajor, (STEPS, ROWS, width));
+    assert_eq!(run(strided), run(case.input(&case.x)));
+}
+
+#[test]
 fn an_interrupt_stops_both_passes() {
     let case = Case::new(config(), Steps::dense(STEPS, ROWS));
     let weights = case.parameters.read();

@@ -71,7 +71,8 @@ def seasonal_naive(
     ndarray
         Shape (N, horizon).
     """
-    return values[origins[:, np.newaxis] - period + np.arange(horizon) % period]
+    indices = origins[:, np.newaxis] - period + np.arange(horizon) % period
+    return np.take(values, indices)
 
 
 def climatology(
@@ -93,7 +94,8 @@ def climatology(
     ndarray
         Shape (N, horizon).
     """
-    return means[(origins[:, np.newaxis] + np.arange(horizon)) % len(means)]
+    phases = (origins[:, np.newaxis] + np.arange(horizon)) % len(means)
+    return np.take(means, phases)
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Autoregression:
         lagged = np.lib.stride_tricks.sliding_window_view(values[:-1], order)
         design = np.column_stack([lagged, np.ones(len(lagged))])
         solution = np.linalg.lstsq(design, values[order:], rcond=None)[0]
-        return cls(solution[:-1], float(solution[-1]))
+        return cls(solution[:-1].astype(np.float64), float(solution[-1]))
 
     def predict(
         self, values: NDArray[np.float64], origins: NDArray[np.int64], horizon: int

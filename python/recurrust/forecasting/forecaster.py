@@ -15,7 +15,13 @@ import numpy as np
 from recurrust import _core
 from recurrust.callbacks import EarlyStopping
 from recurrust.data import check_finite
-from recurrust.exceptions import ConfigError, FileFormatError, ShapeError, StateError
+from recurrust.exceptions import (
+    ConfigError,
+    DtypeError,
+    FileFormatError,
+    ShapeError,
+    StateError,
+)
 from recurrust.forecasting.preparation import Preparation
 from recurrust.sequential import Sequential
 from recurrust.serialization import load, save
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
     from recurrust.callbacks import Callback
     from recurrust.history import History
+    from recurrust.sequential import Layer
 
 __all__ = ["Forecaster"]
 
@@ -73,9 +80,9 @@ class Forecaster:
     hidden_size : int, default 16
         Units of each LSTM layer.
     num_layers : int, default 1
-        LSTM layers.
+        LSTM layers, one on the other.
     dropout : float, default 0.2
-        Dropout in [0, 1) before the head and between LSTM layers.
+        Dropout in [0, 1) after each LSTM layer.
     period : int, optional
         Steps in a season, at least 2, whose means are taken off. By default none.
     epochs : int, default 200
@@ -197,6 +204,8 @@ class Forecaster:
         ------
         ShapeError
             If there are too few steps (see `least_steps`) or more than one axis.
+        DtypeError
+            If the values are not real numbers.
         NonFiniteError
             If a value is NaN or infinite; or if training comes upon a loss that is.
         """
@@ -257,6 +266,8 @@ class Forecaster:
             If `values` or `origins` has not one axis.
         ConfigError
             If an origin is out of range.
+        DtypeError
+            If the values are not real numbers.
         NonFiniteError
             If a value is NaN or infinite.
         """
@@ -296,10 +307,11 @@ class Forecaster:
 
         Raises
         ------
-        StateError, ShapeError, ConfigError, NonFiniteError
+        StateError, ShapeError, ConfigError, DtypeError, NonFiniteError
             As for `predict`.
         """
-        return self.predict(values, [np.size(values)], offset=offset)[0]
+        forecast: NDArray[np.float64] = self.predict(values, [np.size(values)], offset=offset)[0]
+        return forecast
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the forecaster to a file, and what surrounds the network to another beside it.
@@ -379,19 +391,22 @@ class Forecaster:
         return max(int(steps * self.validation_fraction), self.horizon)
 
     def _build(self) -> Sequential:
+        layers: list[Layer] = []
+        for index in range(self.num_layers):
+            layers += [
+                _core.LSTM(
+                    1 if index == 0 else self.hidden_size,
+                    self.hidden_size,
+                    batch_first=True,
+                    return_sequences=index < self.num_layers - 1,
+                    seed=self.seed + index,
+                ),
+                _core.Dropout(self.dropout),
+            ]
         head = _core.Linear(self.hidden_size, self.horizon, seed=self.seed)
         for parameter in head.parameters():
             parameter.assign(np.zeros(parameter.shape, np.float32))
-        recurrent = _core.LSTM(
-            1,
-            self.hidden_size,
-            self.num_layers,
-            batch_first=True,
-            return_sequences=False,
-            dropout=self.dropout if self.num_layers > 1 else 0.0,
-            seed=self.seed,
-        )
-        return Sequential(recurrent, _core.Dropout(self.dropout), head)
+        return Sequential(*layers, head)
 
     def _train(
         self,
@@ -431,8 +446,10 @@ def smallest_count(enough: Callable[[int], bool]) -> int:
 
 
 def _as_series(values: ArrayLike) -> NDArray[np.float64]:
-    series = np.asarray(values, dtype=np.float64)
+    series = np.asarray(values)
+    if series.dtype.kind not in "fiub":
+        raise DtypeError(f"values must hold real numbers, got dtype {series.dtype}")
     if series.ndim != 1:
         raise ShapeError(f"values must have shape (steps,), got shape {series.shape}")
     check_finite(series, "values")
-    return series
+    return series.astype(np.float64, copy=False)
