@@ -37,6 +37,29 @@ pub struct Content {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Sorts the names in a file's header, which come in the random order of a hash map: the same
+/// content gives the same file.
+fn sort_header(bytes: &mut [u8]) -> Result<()> {
+    let broken = |reason: &str| Error::FileFormat(format!("the header {reason}"));
+    let (length, rest) = bytes
+        .split_first_chunk_mut::<8>()
+        .ok_or_else(|| broken("is missing"))?;
+    let header = usize::try_from(u64::from_le_bytes(*length))
+        .ok()
+        .and_then(|length| rest.get_mut(..length))
+        .ok_or_else(|| broken("is cut"))?;
+    let names: serde_json::Value =
+        serde_json::from_slice(header).map_err(|error| broken(&error.to_string()))?;
+    let sorted = names.to_string();
+    // The same text in another order; what is left is the padding.
+    let text = header
+        .get_mut(..sorted.len())
+        .ok_or_else(|| broken("grew by sorting"))?;
+    text.copy_from_slice(sorted.as_bytes());
+    header[sorted.len()..].fill(b' ');
+    Ok(())
+}
+
 /// Where the digest's characters stand in a file, if it has one.
 fn digest_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let key = format!("\"{DIGEST}\":\"");
@@ -86,6 +109,7 @@ pub fn write(path: &Path, content: &Content) -> Result<()> {
     metadata.insert(DIGEST.to_owned(), BLANK.to_owned());
     let mut bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| Error::FileFormat(error.to_string()))?;
+    sort_header(&mut bytes)?;
     let place = digest_place(&bytes)
         .ok_or_else(|| Error::FileFormat("the digest found no place in the header".to_owned()))?;
     let text = digest(&bytes, &place);

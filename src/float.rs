@@ -55,6 +55,11 @@ pub trait Float:
 
     /// The value in double precision, exactly.
     fn double(self) -> f64;
+
+    /// 2^n for an integer n from the smallest normal exponent to one above the largest, which gives
+    /// infinity.
+    #[must_use]
+    fn power_of_two(exponent: Self) -> Self;
 }
 
 impl Float for f32 {
@@ -70,6 +75,13 @@ impl Float for f32 {
     fn double(self) -> f64 {
         f64::from(self)
     }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the exponent is a small integer
+    fn power_of_two(exponent: Self) -> Self {
+        // The exponent's bits, biased, above the 23 bits of the fraction.
+        Self::from_bits(((exponent as i32 + 127) << 23).cast_unsigned())
+    }
 }
 
 impl Float for f64 {
@@ -83,5 +95,12 @@ impl Float for f64 {
     #[inline]
     fn double(self) -> f64 {
         self
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the exponent is a small integer
+    fn power_of_two(exponent: Self) -> Self {
+        // The exponent's bits, biased, above the 52 bits of the fraction.
+        Self::from_bits(((exponent as i64 + 1023) << 52).cast_unsigned())
     }
 }

@@ -1,6 +1,7 @@
 //! Which steps of which rows count: lengths, masks with holes, resets.
 
 use crate::error::{Error, Result, checked_size, shape_text};
+use crate::memory::filled_vec;
 
 /// In which order a layer walks over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +75,10 @@ impl Steps {
                     shape_text(&[lengths.len()]),
                 ));
             }
-            let valid = valid.get_or_insert_with(|| vec![true; cells]);
+            let mut flags = match valid {
+                Some(flags) => flags,
+                None => filled_vec(true, cells)?,
+            };
             for (row, &length) in lengths.iter().enumerate() {
                 let length = usize::try_from(length)
                     .ok()
@@ -87,12 +91,13 @@ impl Steps {
                         )
                     })?;
                 for step in length..steps {
-                    valid[step * rows + row] = false;
+                    flags[step * rows + row] = false;
                     if let Some(resets) = &mut resets {
                         resets[step * rows + row] = false;
                     }
                 }
             }
+            valid = Some(flags);
         }
         Ok(Self {
             count: steps,

@@ -12,7 +12,7 @@
 //! | [`cells`] | the equations of one step |
 //! | [`simd`] | vector types and activations |
 //! | [`parameters`], [`files`], [`init`], [`random`] | memory, files, initial weights, randomness |
-//! | [`lengths`], [`interrupt`], [`float`], [`error`] | what everything shares |
+//! | [`lengths`], [`memory`], [`interrupt`], [`float`], [`error`] | what everything shares |
 
 #[cfg(feature = "python")]
 mod bindings;
@@ -26,6 +26,7 @@ pub mod interrupt;
 pub mod layers;
 pub mod lengths;
 pub mod losses;
+pub mod memory;
 pub mod optimizers;
 pub mod parameters;
 pub mod random;

@@ -3,7 +3,7 @@
 //! The buffer is allocated once and never grows or moves, so NumPy views of it stay valid for as
 //! long as anybody holds the [`Parameters`]. Masters are kept in PyTorch's layout. Readers run
 //! together; a writer waits for them and raises the version, by which packed copies and caches
-//! notice that they are out of date.
+//! notice that they are out of date. Whoever locks both values and gradients locks the values first.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;

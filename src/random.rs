@@ -12,6 +12,9 @@ use ndarray_rand::rand::SeedableRng;
 use ndarray_rand::rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::error::Result;
+use crate::memory::collected_vec;
+
 /// Seed and position of the process-wide stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamState {
@@ -104,9 +107,11 @@ impl Ticket {
 }
 
 /// The numbers `0..count` in an order that depends on the arguments alone.
-#[must_use]
-pub fn shuffled(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
+///
+/// # Errors
+/// Out of memory.
+pub fn shuffled(count: usize, seed: u64, epoch: u64) -> Result<Vec<usize>> {
+    let mut order = collected_vec(0..count)?;
     order.shuffle(&mut Ticket::seeded(seed).generator(Purpose::Shuffling, epoch));
-    order
+    Ok(order)
 }

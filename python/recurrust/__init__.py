@@ -7,7 +7,7 @@ fits them to data. Everything that is public stands here or in `recurrust.data`,
 
 from __future__ import annotations
 
-from recurrust import data, testing
+from recurrust import data, forecasting, testing
 from recurrust._core import (
     LSTM,
     SGD,
@@ -77,6 +77,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "data",
+    "forecasting",
     "get_num_threads",
     "get_rng_state",
     "load",

@@ -20,6 +20,7 @@ use pyo3::types::PyDict;
 use crate::engine::Sequence;
 use crate::error::{Error, checked_size, shape_text};
 use crate::float::Float;
+use crate::memory::copied_vec;
 use crate::parameters::Parameters;
 
 /// Element types that cross the boundary.
@@ -176,11 +177,6 @@ impl<'py, F: Number> Contiguous<'py, F> {
         // writers.
         unsafe { self.0.as_slice() }.unwrap_or(&[])
     }
-
-    /// Its shape.
-    pub fn shape(&self) -> &[usize] {
-        self.0.shape()
-    }
 }
 
 /// An array (steps, rows, width) in place; `axes` tells which axis is which, a missing axis has
@@ -291,7 +287,7 @@ pub fn integers(
         .call_method1("astype", ("int64",))?
         .call_method0("ravel")?
         .cast_into::<PyArray<i64, ndarray::Ix1>>()?;
-    Ok((typed.to_vec()?, shape))
+    Ok((copied_vec(typed.try_readonly()?.as_slice()?)?, shape))
 }
 
 /// Booleans of a given shape, one after the other. With `transposed`, the two axes change places.
@@ -318,7 +314,7 @@ pub fn flags(
     let flat = ordered
         .call_method0("ravel")?
         .cast_into::<PyArray<bool, ndarray::Ix1>>()?;
-    Ok(flat.to_vec()?)
+    Ok(copied_vec(flat.try_readonly()?.as_slice()?)?)
 }
 
 /// The raw bytes of an array in row-major order.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numpy::PyUntypedArrayMethods;
+use numpy::{PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -12,7 +12,6 @@ use super::options;
 use super::parameter::{AnyParameters, with_parameters};
 use super::run::with_reading;
 use super::stack::check_version;
-use crate::engine::copied_vec;
 use crate::error::{Error, shape_text};
 use crate::float::Precision;
 use crate::layers::linear::Linear as Core;
@@ -90,9 +89,21 @@ impl Cached for f64 {
     }
 }
 
+/// The axes of steps and rows.
+type Axes = (Option<usize>, Option<usize>);
+
+/// The shape without the features.
+fn outer_shape<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a [usize] {
+    array.shape().split_last().map_or(&[], |(_, outer)| outer)
+}
+
 impl Linear {
-    fn input<'py, F: Number>(&self, x: &Bound<'py, PyAny>) -> PyResult<Contiguous<'py, F>> {
-        let array = arrays::numbers(x, "x")?;
+    /// The input with contiguous rows, and its axes of steps and rows. With more axes than two
+    /// before the features, they are made one.
+    fn input<'py, F: Number>(
+        &self,
+        array: &Bound<'py, PyUntypedArray>,
+    ) -> PyResult<(Bound<'py, PyArrayDyn<F>>, Axes)> {
         if array.shape().last() != Some(&self.core.inputs) {
             return Err(Error::shape(
                 "x",
@@ -101,28 +112,37 @@ impl Linear {
             )
             .into());
         }
-        Contiguous::new(&array)
+        let axes = match array.ndim() {
+            1 => (None, None),
+            2 => (None, Some(0)),
+            3 => (Some(0), Some(1)),
+            _ => {
+                let rows = arrays::element_count(&array.shape()[..array.ndim() - 1])?;
+                let flat = array
+                    .call_method1("reshape", (rows, self.core.inputs))?
+                    .cast_into::<PyUntypedArray>()?;
+                return Ok((arrays::row_contiguous(&flat)?, (None, Some(0))));
+            }
+        };
+        Ok((arrays::row_contiguous(array)?, axes))
     }
 
     fn forward<'py, F: Number>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyAny>, Contiguous<'py, F>, u64)> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
-        let input = self.input::<F>(x)?;
-        let values = input.as_slice();
-        let operations = values.len().saturating_mul(2 * self.core.outputs);
+        let array = arrays::numbers(x, "x")?;
+        let (input, axes) = self.input::<F>(&array)?;
+        let sequence = arrays::sequence(&input, axes);
+        let operations = input.len().saturating_mul(2 * self.core.outputs);
         let core = self.core;
-        let (output, version) = with_reading(py, parameters, operations, |weights, _| {
-            Ok((core.forward(weights, values)?, weights.version()))
+        let output = with_reading(py, parameters, operations, |weights, _| {
+            core.forward(weights, sequence)
         })?;
-        let mut shape = input.shape().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = core.outputs;
-        }
-        let y = arrays::to_numpy(py, output, &shape)?.into_any();
-        Ok((y, input, version))
+        let shape = [outer_shape(&array), &[core.outputs]].concat();
+        Ok(arrays::to_numpy(py, output, &shape)?.into_any())
     }
 
     fn forward_cached<'py, F: Cached>(
@@ -130,14 +150,24 @@ impl Linear {
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let (y, input, version) = self.forward(parameters, x)?;
-        let shape = input.shape();
+        let py = x.py();
+        let array = arrays::numbers(x, "x")?;
+        let (input, axes) = self.input::<F>(&array)?;
+        let sequence = arrays::sequence(&input, axes);
+        let operations = input.len().saturating_mul(2 * self.core.outputs);
+        let core = self.core;
+        let (output, copy, version) = with_reading(py, parameters, operations, |weights, _| {
+            let output = core.forward(weights, sequence)?;
+            Ok((output, sequence.to_vec()?, weights.version()))
+        })?;
+        let outer = outer_shape(&array);
+        let shape = [outer, &[core.outputs]].concat();
         let cache = LinearCache {
             version,
-            input: F::wrap(copied_vec(input.as_slice())?),
-            outer: shape[..shape.len() - 1].to_vec(),
+            input: F::wrap(copy),
+            outer: outer.to_vec(),
         };
-        (y, cache).into_pyobject(x.py())
+        (arrays::to_numpy(py, output, &shape)?, cache).into_pyobject(py)
     }
 
     fn backward_typed<'py, F: Cached>(
@@ -212,7 +242,7 @@ impl Linear {
     /// y : numpy.ndarray, shape (..., out_features)
     fn __call__<'py>(slf: &Bound<'py, Self>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         with_parameters!(slf.as_super().get().memory(), parameters => {
-            slf.get().forward(parameters, x).map(|(y, ..)| y)
+            slf.get().forward(parameters, x)
         })
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, shape_text};
 use crate::losses::classification::{CrossEntropy, Targets};
 use crate::losses::regression::Regression;
 use crate::losses::{Elements, Reduced, Reduction};
+use crate::memory::{collected_vec, copied_vec, filled_vec};
 
 const REDUCTION_NAMES: [&str; 3] = ["mean", "sum", "none"];
 const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
@@ -85,7 +86,7 @@ impl Loss {
         let values = predictions.as_slice();
         let finish = |mut elements: Elements<F>| {
             if let Some(weights) = &weights {
-                elements.reweight(weights);
+                elements.reweight(weights)?;
             }
             elements.reduce(reduction)
         };
@@ -104,9 +105,14 @@ impl Loss {
                 let targets = targets.as_slice();
                 interruptible(py, |_| finish(loss.elements(values, targets, gradient)?))?
             }
-            Kind::CrossEntropy(loss) => {
-                cross_entropy(loss, (values, shape), target, gradient, finish)?
-            }
+            Kind::CrossEntropy(loss) => cross_entropy(
+                loss,
+                (values, shape),
+                target,
+                weights.as_deref(),
+                gradient,
+                finish,
+            )?,
         };
         let Reduced {
             value,
@@ -130,6 +136,7 @@ fn cross_entropy<F: Number>(
     loss: &CrossEntropy,
     (values, shape): (&[F], &[usize]),
     target: &Bound<'_, PyAny>,
+    factors: Option<&[F]>,
     gradient: bool,
     finish: impl FnOnce(Elements<F>) -> crate::error::Result<Reduced<F>> + Send,
 ) -> PyResult<Reduced<F>> {
@@ -153,7 +160,13 @@ fn cross_entropy<F: Number>(
         let probabilities = Contiguous::<F>::new(&array)?;
         let targets = probabilities.as_slice();
         return interruptible(py, |_| {
-            finish(loss.elements(values, classes, Targets::Probabilities(targets), gradient)?)
+            finish(loss.elements(
+                values,
+                classes,
+                Targets::Probabilities(targets),
+                factors,
+                gradient,
+            )?)
         });
     }
     if array.shape() != &shape[..shape.len() - 1] {
@@ -170,7 +183,13 @@ fn cross_entropy<F: Number>(
     }
     let (indices, _) = arrays::integers(target, "target", true)?;
     interruptible(py, |_| {
-        finish(loss.elements(values, classes, Targets::Indices(&indices), gradient)?)
+        finish(loss.elements(
+            values,
+            classes,
+            Targets::Indices(&indices),
+            factors,
+            gradient,
+        )?)
     })
 }
 
@@ -212,12 +231,11 @@ fn element_weights<F: Number>(
             .into());
         }
         let factors: Vec<F> = if name == "mask" {
-            arrays::flags(value, name, array.shape(), false)?
-                .into_iter()
-                .map(|valid| if valid { F::one() } else { F::zero() })
-                .collect()
+            let flags = arrays::flags(value, name, array.shape(), false)?;
+            let weight = |valid| if valid { F::one() } else { F::zero() };
+            collected_vec(flags.into_iter().map(weight))?
         } else {
-            let values = Contiguous::<F>::new(&array)?.as_slice().to_vec();
+            let values = copied_vec(Contiguous::<F>::new(&array)?.as_slice())?;
             if let Some(index) = values
                 .iter()
                 .position(|weight| !weight.is_finite() || *weight < F::zero())
@@ -232,10 +250,14 @@ fn element_weights<F: Number>(
             values
         };
         let repeat = count / factors.len().max(1);
-        let weights = weights.get_or_insert_with(|| vec![F::one(); count]);
-        for (index, weight) in weights.iter_mut().enumerate() {
+        let mut product = match weights.take() {
+            Some(weights) => weights,
+            None => filled_vec(F::one(), count)?,
+        };
+        for (index, weight) in product.iter_mut().enumerate() {
             *weight *= factors[index / repeat];
         }
+        weights = Some(product);
     }
     Ok(weights)
 }
@@ -427,7 +449,7 @@ impl CrossEntropyLoss {
             .map(|weight| {
                 let array = arrays::numbers(weight, "weight")?;
                 arrays::check_dimensions(&array, "weight", &[1], "(classes,)")?;
-                let weights = Contiguous::<f64>::new(&array)?.as_slice().to_vec();
+                let weights = copied_vec(Contiguous::<f64>::new(&array)?.as_slice())?;
                 match weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
                     Some(index) => Err(PyErr::from(Error::config(
                         format!("weight[{index}]"),

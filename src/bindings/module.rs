@@ -12,8 +12,8 @@ use super::arrays::{self, Contiguous, View};
 use super::options;
 use super::parameter::{AnyParameters, Parameter, assign, clear_gradients, with_parameters};
 use super::run::with_writing;
-use crate::engine::copied_vec;
 use crate::error::{Error, shape_text};
+use crate::memory::copied_vec;
 
 /// Base of every layer: parameters, training mode, copying and saving.
 #[pyclass(frozen, subclass, weakref, module = "recurrust._core")]

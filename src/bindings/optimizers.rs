@@ -11,8 +11,8 @@ use super::arrays::{self, Contiguous, Number};
 use super::errors::NonFiniteError;
 use super::options;
 use super::parameter::{AnyParameters, Parameter, with_parameters};
-use crate::engine::copied_vec;
 use crate::error::{Error, shape_text};
+use crate::memory::copied_vec;
 use crate::optimizers::clip::{self, JointNorm};
 use crate::optimizers::{Adam as AdamRule, Memory, RmsProp as RmsPropRule, Rule, Sgd as SgdRule};
 use crate::parameters::Parameters;
@@ -159,15 +159,35 @@ enum AnyMemory {
     Double(Option<Memory<f64>>),
 }
 
-/// One parameter and its memory.
-struct Member {
-    object: Py<Parameter>,
-    memory: AnyMemory,
+impl AnyMemory {
+    /// A copy.
+    fn duplicate(&self) -> crate::error::Result<Self> {
+        Ok(match self {
+            Self::Single(memory) => Self::Single(duplicate(memory.as_ref())?),
+            Self::Double(memory) => Self::Double(duplicate(memory.as_ref())?),
+        })
+    }
 }
 
-struct Group {
+fn duplicate<F: Number>(memory: Option<&Memory<F>>) -> crate::error::Result<Option<Memory<F>>> {
+    let Some(memory) = memory else {
+        return Ok(None);
+    };
+    let arrays = memory
+        .arrays
+        .iter()
+        .map(|(name, values)| Ok((*name, copied_vec(values)?)))
+        .collect::<crate::error::Result<_>>()?;
+    Ok(Some(Memory {
+        updates: memory.updates,
+        arrays,
+    }))
+}
+
+/// A group's rule and what it remembers about each of its parameters.
+struct GroupState {
     rule: Rule,
-    members: Vec<Member>,
+    memories: Vec<AnyMemory>,
 }
 
 /// Base of the optimizers.
@@ -177,7 +197,11 @@ struct Group {
 #[pyclass(frozen, subclass, module = "recurrust._core")]
 pub struct Optimizer {
     kind: Kind,
-    groups: Mutex<Vec<Group>>,
+    /// Parameters by group; never changes.
+    groups: Vec<Vec<Py<Parameter>>>,
+    /// One entry a group. Nothing of Python is touched while this is locked: it may run anybody's
+    /// code, which may come back here.
+    states: Mutex<Vec<GroupState>>,
 }
 
 impl Optimizer {
@@ -196,6 +220,7 @@ impl Optimizer {
         // Defaults are checked even where every group has its own.
         let default_rule = rule(kind, defaults)?;
         let mut groups = Vec::new();
+        let mut rules = Vec::new();
         let mut seen = HashSet::new();
         if items[0].is_instance_of::<PyDict>() {
             for item in &items {
@@ -234,47 +259,102 @@ impl Optimizer {
                         options::shown(item),
                     ))
                 })?;
-                let list: Vec<Bound<'_, PyAny>> = if members.is_instance_of::<Parameter>() {
+                let list = if members.is_instance_of::<Parameter>() {
                     vec![members]
                 } else {
-                    members.try_iter()?.collect::<PyResult<_>>()?
+                    listed(&members)?
                 };
-                groups.push(Group {
-                    rule: rule(kind, &merged)?,
-                    members: self::members(&list, &mut seen)?,
-                });
+                rules.push(rule(kind, &merged)?);
+                groups.push(self::members(&list, &mut seen)?);
             }
         } else {
-            groups.push(Group {
-                rule: default_rule,
-                members: members(&items, &mut seen)?,
-            });
+            rules.push(default_rule);
+            groups.push(members(&items, &mut seen)?);
         }
+        let states = rules
+            .into_iter()
+            .zip(&groups)
+            .map(|(rule, members)| GroupState {
+                rule,
+                memories: members
+                    .iter()
+                    .map(|member| no_memory(member.get()))
+                    .collect(),
+            })
+            .collect();
         Ok(Self {
             kind,
-            groups: Mutex::new(groups),
+            groups,
+            states: Mutex::new(states),
         })
     }
 
-    fn groups(&self, py: Python<'_>) -> MutexGuard<'_, Vec<Group>> {
-        // Never wait for a lock while holding the interpreter; see `run::with_reading`.
+    /// The states, locked. A lock is never waited for while holding the interpreter; see
+    /// `run::with_reading`.
+    fn states(&self, py: Python<'_>) -> MutexGuard<'_, Vec<GroupState>> {
         loop {
-            match self.groups.try_lock() {
-                Ok(groups) => return groups,
+            match self.states.try_lock() {
+                Ok(states) => return states,
                 Err(std::sync::TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
                 Err(std::sync::TryLockError::WouldBlock) => py.detach(|| {
-                    drop(self.groups.lock().unwrap_or_else(PoisonError::into_inner));
+                    drop(self.states.lock().unwrap_or_else(PoisonError::into_inner));
                 }),
             }
         }
     }
+
+    /// Each group's rule, as it is now.
+    fn rules(&self, py: Python<'_>) -> Vec<Rule> {
+        self.states(py)
+            .iter()
+            .map(|state| state.rule.clone())
+            .collect()
+    }
+
+    /// A copy of everything that changes.
+    fn snapshot(&self, py: Python<'_>) -> crate::error::Result<Vec<GroupState>> {
+        self.states(py)
+            .iter()
+            .map(|state| {
+                let memories = state.memories.iter().map(AnyMemory::duplicate);
+                Ok(GroupState {
+                    rule: state.rule.clone(),
+                    memories: memories.collect::<crate::error::Result<_>>()?,
+                })
+            })
+            .collect()
+    }
 }
 
-/// Parameters as members without memory; each at most once in an optimizer.
+/// The items of an iterable.
+fn listed<'py>(params: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let items = params.try_iter().map_err(|_| {
+        PyErr::from(Error::dtype(
+            "params",
+            "an iterable of parameters or of groups",
+            options::shown(params),
+        ))
+    })?;
+    items.collect()
+}
+
+/// The memory of a parameter that was never updated.
+fn no_memory(parameter: &Parameter) -> AnyMemory {
+    match parameter.memory() {
+        AnyParameters::Single(_) => AnyMemory::Single(None),
+        AnyParameters::Double(_) => AnyMemory::Double(None),
+    }
+}
+
+fn shape_of(parameter: &Parameter) -> &[usize] {
+    &parameter.memory().entries()[parameter.index()].shape
+}
+
+/// Items as parameters, each at most once in an optimizer.
 fn members(
     items: &[Bound<'_, PyAny>],
     seen: &mut HashSet<(usize, usize)>,
-) -> PyResult<Vec<Member>> {
+) -> PyResult<Vec<Py<Parameter>>> {
     items
         .iter()
         .map(|item| {
@@ -287,13 +367,7 @@ fn members(
                 )
                 .into());
             }
-            Ok(Member {
-                memory: match parameter.get().memory() {
-                    AnyParameters::Single(_) => AnyMemory::Single(None),
-                    AnyParameters::Double(_) => AnyMemory::Double(None),
-                },
-                object: parameter.clone().unbind(),
-            })
+            Ok(parameter.clone().unbind())
         })
         .collect()
 }
@@ -317,10 +391,23 @@ fn identity(parameter: &Parameter) -> (usize, usize) {
     (memory, parameter.index())
 }
 
-/// One update that is ready to run: nothing in it can fail.
-enum Update<'a> {
-    Single(&'a Parameters<f32>, usize, &'a Rule, &'a mut Memory<f32>),
-    Double(&'a Parameters<f64>, usize, &'a Rule, &'a mut Memory<f64>),
+/// One update that is ready to run.
+type Update<'a, F> = (usize, &'a Rule, &'a mut Memory<F>);
+
+/// The updates of one layer's parameters: nothing in them can fail, and readers of the layer see
+/// all of them or none.
+type LayerUpdates<'a, F> = (&'a Arc<Parameters<F>>, Vec<Update<'a, F>>);
+
+/// Adds an update to those of its layer.
+fn queue<'a, F: Number>(
+    layers: &mut Vec<LayerUpdates<'a, F>>,
+    parameters: &'a Arc<Parameters<F>>,
+    update: Update<'a, F>,
+) {
+    match layers.last_mut() {
+        Some((last, updates)) if Arc::ptr_eq(last, parameters) => updates.push(update),
+        _ => layers.push((parameters, vec![update])),
+    }
 }
 
 /// Makes sure that a memory exists.
@@ -338,15 +425,15 @@ fn remember<'a, F: Number>(
         .ok_or_else(|| Error::State("optimizer: no memory".to_owned()).into())
 }
 
-fn apply<F: Number>(
-    parameters: &Parameters<F>,
-    index: usize,
-    rule: &Rule,
-    memory: &mut Memory<F>,
-) -> crate::error::Result<()> {
-    let mut writing = parameters.write();
-    let gradients = parameters.gradients()?;
-    rule.update(writing.slice_mut(index), gradients.slice(index), memory);
+fn apply<F: Number>(layers: Vec<LayerUpdates<'_, F>>) -> crate::error::Result<()> {
+    for (parameters, updates) in layers {
+        // Values before gradients, as the backward pass does: two orders would be a deadlock.
+        let mut writing = parameters.write();
+        let gradients = parameters.gradients()?;
+        for (index, rule, memory) in updates {
+            rule.update(writing.slice_mut(index), gradients.slice(index), memory);
+        }
+    }
     Ok(())
 }
 
@@ -356,47 +443,35 @@ impl Optimizer {
     ///
     /// Parameters of layers that never had a gradient are left alone.
     fn step(&self, py: Python<'_>) -> PyResult<()> {
-        let mut groups = self.groups(py);
-        let mut updates = Vec::new();
-        for Group { rule, members } in groups.iter_mut() {
-            for Member { object, memory } in members {
-                let index = object.get().index();
-                let parameters = object.get().memory();
+        let mut states = self.states(py);
+        let (mut single, mut double) = (Vec::new(), Vec::new());
+        for (members, GroupState { rule, memories }) in self.groups.iter().zip(states.iter_mut()) {
+            for (member, memory) in members.iter().zip(memories) {
+                let (parameters, index) = (member.get().memory(), member.get().index());
                 if !with_parameters!(parameters, typed => typed.has_gradients()) {
                     continue;
                 }
                 match (parameters, memory) {
                     (AnyParameters::Single(parameters), AnyMemory::Single(memory)) => {
                         let memory = remember(rule, parameters, index, memory)?;
-                        updates.push(Update::Single(parameters, index, rule, memory));
+                        queue(&mut single, parameters, (index, &*rule, memory));
                     }
                     (AnyParameters::Double(parameters), AnyMemory::Double(memory)) => {
                         let memory = remember(rule, parameters, index, memory)?;
-                        updates.push(Update::Double(parameters, index, rule, memory));
+                        queue(&mut double, parameters, (index, &*rule, memory));
                     }
-                    // A member's memory is made with its parameter's precision.
+                    // A memory is made with its parameter's precision.
                     _ => {}
                 }
             }
         }
-        py.detach(|| {
-            updates.into_iter().try_for_each(|update| match update {
-                Update::Single(parameters, index, rule, memory) => {
-                    apply(parameters, index, rule, memory)
-                }
-                Update::Double(parameters, index, rule, memory) => {
-                    apply(parameters, index, rule, memory)
-                }
-            })
-        })?;
+        py.detach(|| apply(single).and_then(|()| apply(double)))?;
         Ok(())
     }
 
     /// Set the gradients of all parameters to zero.
-    fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {
-        let groups = self.groups(py);
-        for member in groups.iter().flat_map(|group| &group.members) {
-            let parameter = member.object.get();
+    fn zero_grad(&self) -> PyResult<()> {
+        for parameter in self.groups.iter().flatten().map(Py::get) {
             with_parameters!(parameter.memory(), parameters => {
                 if parameters.has_gradients() {
                     parameters.gradients()?.slice_mut(parameter.index()).fill(0.0);
@@ -409,16 +484,16 @@ impl Optimizer {
     /// The learning rate of the first group; setting it sets that of all groups.
     #[getter]
     fn lr(&self, py: Python<'_>) -> f64 {
-        self.groups(py)
+        self.states(py)
             .first_mut()
-            .map_or(0.0, |group| *lr_mut(&mut group.rule))
+            .map_or(0.0, |state| *lr_mut(&mut state.rule))
     }
 
     #[setter]
     fn set_lr(&self, lr: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = options::non_negative("lr", lr)?;
-        for group in self.groups(lr.py()).iter_mut() {
-            *lr_mut(&mut group.rule) = value;
+        for state in self.states(lr.py()).iter_mut() {
+            *lr_mut(&mut state.rule) = value;
         }
         Ok(())
     }
@@ -427,15 +502,10 @@ impl Optimizer {
     /// ``lr`` or a new optimizer.
     #[getter]
     fn param_groups<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let groups = self.groups(py);
         let list = PyList::empty(py);
-        for group in groups.iter() {
-            let entry = group_options(py, &group.rule)?;
-            let objects = group
-                .members
-                .iter()
-                .map(|member| member.object.clone_ref(py));
-            entry.set_item("params", PyList::new(py, objects.collect::<Vec<_>>())?)?;
+        for (members, rule) in self.groups.iter().zip(self.rules(py)) {
+            let entry = group_options(py, &rule)?;
+            entry.set_item("params", PyList::new(py, members)?)?;
             list.append(entry)?;
         }
         Ok(list)
@@ -449,18 +519,16 @@ impl Optimizer {
     ///     ``"state"``: for each parameter that was updated, by its number, the count ``"step"``
     ///     and the arrays; ``"param_groups"``: options and numbers of the parameters.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let groups = self.groups(py);
         let (state, list) = (PyDict::new(py), PyList::empty(py));
         let mut number = 0usize;
-        for group in groups.iter() {
+        for (members, GroupState { rule, memories }) in self.groups.iter().zip(self.snapshot(py)?) {
             let numbers = PyList::empty(py);
-            for member in &group.members {
-                let shape =
-                    &member.object.get().memory().entries()[member.object.get().index()].shape;
-                let entry = match &member.memory {
+            for (member, memory) in members.iter().zip(memories) {
+                let shape = shape_of(member.get());
+                let entry = match memory {
                     AnyMemory::Single(Some(memory)) => Some(memory_dict(py, memory, shape)?),
                     AnyMemory::Double(Some(memory)) => Some(memory_dict(py, memory, shape)?),
-                    _ => None,
+                    AnyMemory::Single(None) | AnyMemory::Double(None) => None,
                 };
                 if let Some(entry) = entry {
                     state.set_item(number, entry)?;
@@ -468,7 +536,7 @@ impl Optimizer {
                 numbers.append(number)?;
                 number += 1;
             }
-            let entry = group_options(py, &group.rule)?;
+            let entry = group_options(py, &rule)?;
             entry.set_item("params", numbers)?;
             list.append(entry)?;
         }
@@ -490,7 +558,6 @@ impl Optimizer {
     /// ShapeError, ConfigError, DtypeError
     ///     If it doesn't fit; nothing has changed then.
     fn load_state_dict(&self, state: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut groups = self.groups(state.py());
         let foreign = |what: &str| -> PyErr {
             Error::config(
                 "state",
@@ -511,46 +578,44 @@ impl Optimizer {
         let list: Vec<Bound<'_, PyDict>> = list
             .extract()
             .map_err(|_| foreign("\"param_groups\" that is no list of dicts"))?;
-        if list.len() != groups.len() {
+        if list.len() != self.groups.len() {
             return Err(foreign(&format!(
                 "{} groups where there are {}",
                 list.len(),
-                groups.len()
+                self.groups.len()
             )));
         }
         let mut loaded = Vec::new();
         let mut number = 0usize;
-        for (group, options) in groups.iter().zip(&list) {
+        for (members, options) in self.groups.iter().zip(&list) {
             let numbers = options
                 .get_item("params")?
                 .and_then(|numbers| numbers.len().ok());
-            if numbers != Some(group.members.len()) {
+            if numbers != Some(members.len()) {
                 return Err(foreign("a group with another number of parameters"));
             }
             let rule = rule(self.kind, options)?;
             let mut fresh = Vec::new();
-            for member in &group.members {
+            for member in members {
                 let given = memories.get_item(number)?;
-                let parameter = member.object.get();
-                let shape = &parameter.memory().entries()[parameter.index()].shape;
-                fresh.push(match &member.memory {
-                    AnyMemory::Single(_) => {
+                let shape = shape_of(member.get());
+                fresh.push(match member.get().memory() {
+                    AnyParameters::Single(_) => {
                         AnyMemory::Single(read_memory(given, &rule, shape, number)?)
                     }
-                    AnyMemory::Double(_) => {
+                    AnyParameters::Double(_) => {
                         AnyMemory::Double(read_memory(given, &rule, shape, number)?)
                     }
                 });
                 number += 1;
             }
-            loaded.push((rule, fresh));
+            loaded.push(GroupState {
+                rule,
+                memories: fresh,
+            });
         }
-        for (group, (rule, memories)) in groups.iter_mut().zip(loaded) {
-            group.rule = rule;
-            for (member, memory) in group.members.iter_mut().zip(memories) {
-                member.memory = memory;
-            }
-        }
+        // Nothing can fail any more.
+        *self.states(state.py()) = loaded;
         Ok(())
     }
 
@@ -567,32 +632,27 @@ impl Optimizer {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let this = slf.get();
-        let groups = this.groups(slf.py());
-        let mut text = format!("{}(", slf.get_type().name()?);
-        for (index, group) in groups.iter().enumerate() {
-            if index > 0 {
-                text += "; ";
-            }
-            let options = group_options(slf.py(), &group.rule)?;
-            let mut parts = vec![format!("{} parameters", group.members.len())];
-            for (name, value) in options {
+        let mut groups = Vec::new();
+        for (members, rule) in this.groups.iter().zip(this.rules(slf.py())) {
+            let mut parts = vec![format!("{} parameters", members.len())];
+            for (name, value) in group_options(slf.py(), &rule)? {
                 parts.push(format!("{name}={}", value.repr()?));
             }
-            text += &parts.join(", ");
+            groups.push(parts.join(", "));
         }
-        Ok(text + ")")
+        Ok(format!("{}({})", slf.get_type().name()?, groups.join("; ")))
     }
 }
 
 fn memory_dict<'py, F: Number>(
     py: Python<'py>,
-    memory: &Memory<F>,
+    memory: Memory<F>,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyDict>> {
     let entry = PyDict::new(py);
     entry.set_item("step", memory.updates)?;
-    for (name, values) in &memory.arrays {
-        entry.set_item(*name, arrays::to_numpy(py, copied_vec(values)?, shape)?)?;
+    for (name, values) in memory.arrays {
+        entry.set_item(name, arrays::to_numpy(py, values, shape)?)?;
     }
     Ok(entry)
 }

@@ -41,6 +41,16 @@ pub fn integer(name: &'static str, value: &Bound<'_, PyAny>, least: usize) -> Py
     }
 }
 
+/// An integer from 1 to `most`.
+pub fn count(name: &'static str, value: &Bound<'_, PyAny>, most: usize) -> PyResult<usize> {
+    let number = integer(name, value, 1)?;
+    if number > most {
+        let expected = format!("an integer from 1 to {most}");
+        return Err(Error::config(name, expected, shown(value)).into());
+    }
+    Ok(number)
+}
+
 /// True or False.
 pub fn boolean(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     let number = if let Ok(value) = value.cast::<PyBool>() {

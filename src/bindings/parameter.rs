@@ -8,9 +8,9 @@ use pyo3::types::{PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 use super::arrays::{self, Contiguous, Number, View};
 use super::run::with_writing;
-use crate::engine::copied_vec;
 use crate::error::checked_size;
 use crate::float::{Float, Precision};
+use crate::memory::copied_vec;
 use crate::parameters::Parameters;
 
 /// The parameters of one module, of either precision.

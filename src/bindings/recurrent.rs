@@ -17,6 +17,9 @@ use crate::float::Precision;
 use crate::layers::stack::{Directions, MergeMode, Naming, Outcome, StackConfig};
 use crate::lengths::Steps;
 
+/// More layers than anybody stacks: a slip of the keyboard must not fill the memory.
+const MOST_LAYERS: usize = 10_000;
+
 /// Names of merge modes, in the order of [`MERGE_MODES`].
 const MERGE_NAMES: [&str; 4] = ["concat", "sum", "average", "mul"];
 const MERGE_MODES: [MergeMode; 4] = [
@@ -521,7 +524,7 @@ fn merge_name(mode: MergeMode) -> &'static str {
 /// hidden_size : int
 ///     Units of each direction of each layer, 1 or more.
 /// num_layers : int, default 1
-///     Layers on top of each other.
+///     Layers on top of each other, 1 to 10,000.
 /// bias : bool, default True
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
 /// batch_first : bool, default False
@@ -637,7 +640,8 @@ impl Lstm {
             cell: CellKind::Lstm(cells::Lstm),
             input_size: options::integer("input_size", input_size, 1)?,
             hidden_size: options::integer("hidden_size", hidden_size, 1)?,
-            num_layers: num_layers.map_or(Ok(1), |n| options::integer("num_layers", n, 1))?,
+            num_layers: num_layers
+                .map_or(Ok(1), |n| options::count("num_layers", n, MOST_LAYERS))?,
             bias: flag("bias", bias, true)?,
             directions: directions(
                 flag("bidirectional", bidirectional, false)?,

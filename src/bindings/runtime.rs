@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 use super::options;
 use crate::engine::threads;
 use crate::error::Error;
+use crate::memory::collected_vec;
 use crate::random::{self, StreamState};
 
 /// Restart the process-wide random stream.
@@ -59,11 +60,8 @@ pub fn shuffled(
     seed: u64,
     epoch: u64,
 ) -> PyResult<Bound<'_, numpy::PyArray1<i64>>> {
-    let order = random::shuffled(n, seed, epoch)
-        .into_iter()
-        .map(i64::try_from)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| Error::config("n", "an array's size", n.to_string()))?;
+    let order = random::shuffled(n, seed, epoch)?;
+    let order = collected_vec(order.into_iter().map(|index| index.cast_signed() as i64))?;
     Ok(numpy::PyArray1::from_vec(py, order))
 }
 

@@ -20,7 +20,7 @@ pub use forward::{Forward, Tape, forward};
 pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};
 pub use products::{ProductPath, add_outer_product, add_product, add_product_transposed};
 pub use sequence::{Layout, Sequence, SequenceMut};
-pub use workspace::{Pool, copied_vec, zeroed_vec};
+pub use workspace::{Pool, zeroed_vec};
 
 /// How many rows (steps times batch rows) a block of time aims at: enough for large products to
 /// run at full speed, few enough for the accumulators to stay in the cache.

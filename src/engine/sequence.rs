@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, Slice};
 
+use super::workspace::zeroed_vec;
+use crate::error::{Result, checked_size};
 use crate::float::Float;
 
 /// The order of the first two axes of a contiguous operand.
@@ -207,6 +209,34 @@ impl<'a, F: Float> Sequence<'a, F> {
         (self.extent.steps, self.extent.rows, self.extent.width)
     }
 
+    /// A contiguous, time-major copy.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn to_vec(&self) -> Result<Vec<F>> {
+        self.copy_where(|_, _| true)
+    }
+
+    /// A contiguous, time-major copy of the steps and rows that `keep` accepts; zeros elsewhere.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn copy_where(&self, keep: impl Fn(usize, usize) -> bool) -> Result<Vec<F>> {
+        let Extent {
+            steps, rows, width, ..
+        } = self.extent;
+        let mut copy = zeroed_vec(checked_size(&[steps, rows, width])?)?;
+        if width > 0 {
+            for (index, to) in copy.chunks_exact_mut(width).enumerate() {
+                let (step, row) = (index / rows, index % rows);
+                if keep(step, row) {
+                    to.copy_from_slice(self.row(step, row));
+                }
+            }
+        }
+        Ok(copy)
+    }
+
     /// One row at one step.
     ///
     /// # Panics
@@ -229,11 +259,10 @@ impl<'a, F: Float> Sequence<'a, F> {
 
     /// Calls `act` with matrices that make up a block of steps, and with the rows of the block
     /// that each of them holds.
-    pub(super) fn matrices(
-        &self,
-        steps: &Range<usize>,
-        mut act: impl FnMut(ArrayView2<'_, F>, Slice),
-    ) {
+    ///
+    /// # Panics
+    /// When there are no such steps.
+    pub fn matrices(&self, steps: &Range<usize>, mut act: impl FnMut(ArrayView2<'_, F>, Slice)) {
         assert!(steps.end <= self.extent.steps);
         for piece in self.extent.pieces(steps) {
             // ndarray takes strides as usize and reads them back as isize.

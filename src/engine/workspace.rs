@@ -129,17 +129,3 @@ pub fn zeroed_vec<F: Float>(len: usize) -> Result<Vec<F>> {
     // has, and zero bytes are zeros of either precision.
     Ok(unsafe { Vec::from_raw_parts(memory, len, capacity) })
 }
-
-/// A copy of a slice, for memory that is handed to the caller.
-///
-/// # Errors
-/// [`Error::OutOfMemory`] when the allocator refuses.
-pub fn copied_vec<F: Float>(values: &[F]) -> Result<Vec<F>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(values.len())
-        .map_err(|_| Error::OutOfMemory {
-            bytes: size_of_val(values),
-        })?;
-    copy.extend_from_slice(values);
-    Ok(copy)
-}

@@ -1,8 +1,10 @@
 //! The affine layer on the last axis.
 
+use ndarray::Axis;
+
 use crate::engine::{
-    ProductPath, add_outer_product, add_product, add_product_transposed, matrix, matrix_mut,
-    zeroed_vec,
+    ProductPath, Sequence, add_outer_product, add_product, add_product_transposed, matrix,
+    matrix_mut, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -50,24 +52,32 @@ impl Linear {
         Ok(parameters)
     }
 
-    /// The output, (rows, outputs), of an input (rows, inputs) that is contiguous.
+    /// The output, (steps, rows, outputs), of an input (steps, rows, inputs) in any strides.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn forward<F: Float>(&self, weights: &Reading<'_, F>, input: &[F]) -> Result<Vec<F>> {
-        let rows = input.len() / self.inputs;
+    pub fn forward<F: Float>(
+        &self,
+        weights: &Reading<'_, F>,
+        input: Sequence<'_, F>,
+    ) -> Result<Vec<F>> {
+        let (steps, rows_per_step, _) = input.sizes();
+        let rows = checked_size(&[steps, rows_per_step])?;
         let mut output = zeroed_vec(checked_size(&[rows, self.outputs])?)?;
         if self.bias {
             for row in output.chunks_exact_mut(self.outputs) {
                 row.copy_from_slice(weights.slice(BIAS));
             }
         }
-        add_product_transposed(
-            ProductPath::for_rows(rows),
-            matrix(input, rows, self.inputs),
-            matrix(weights.slice(WEIGHT), self.outputs, self.inputs),
-            matrix_mut(&mut output, rows, self.outputs),
-        );
+        input.matrices(&(0..steps), |x, block_rows| {
+            let mut y = matrix_mut(&mut output, rows, self.outputs);
+            add_product_transposed(
+                ProductPath::for_rows(rows),
+                x,
+                matrix(weights.slice(WEIGHT), self.outputs, self.inputs),
+                y.slice_axis_mut(Axis(0), block_rows),
+            );
+        });
         Ok(output)
     }
 

@@ -50,7 +50,8 @@ impl<F: Float> Recurrent<F> {
         bias: bool,
         suffix: &str,
     ) -> Vec<(String, Vec<usize>)> {
-        let rows = cell.gates() * hidden;
+        // An absurd size saturates, and is refused when the parameters are allocated.
+        let rows = hidden.saturating_mul(cell.gates());
         let mut shapes = vec![
             (format!("weight_ih{suffix}"), vec![rows, inputs]),
             (format!("weight_hh{suffix}"), vec![rows, hidden]),

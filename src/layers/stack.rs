@@ -2,14 +2,14 @@
 
 use crate::cells::CellKind;
 use crate::engine::{
-    self, Backward, Forward, Layout, PackedGradients, Pool, Sequence, SequenceMut, Tape,
-    copied_vec, zeroed_vec,
+    self, Backward, Forward, Layout, PackedGradients, Pool, Sequence, SequenceMut, Tape, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::init::torch_uniform;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
+use crate::memory::copied_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
 
@@ -92,7 +92,7 @@ impl StackConfig {
     #[must_use]
     pub fn output_size(&self) -> usize {
         if self.is_bidirectional() && self.merge_mode == MergeMode::Concat {
-            2 * self.hidden_size
+            self.hidden_size.saturating_mul(2)
         } else {
             self.hidden_size
         }
@@ -118,12 +118,12 @@ impl StackConfig {
     pub fn cost(&self) -> usize {
         (0..self.num_layers)
             .map(|layer| {
-                2 * self.directions().len()
-                    * self.cell.gates()
-                    * self.hidden_size
-                    * (self.layer_inputs(layer) + self.hidden_size)
+                let width = self.layer_inputs(layer).saturating_add(self.hidden_size);
+                (2 * self.directions().len() * self.cell.gates())
+                    .saturating_mul(self.hidden_size)
+                    .saturating_mul(width)
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 }
 
@@ -158,8 +158,7 @@ pub struct StackTape<F> {
 
 #[derive(Debug)]
 struct LayerTape<F> {
-    /// (steps, rows, inputs), time-major, zero at invalid steps: padding may hold anything, and
-    /// zero times NaN would spoil the weights' gradients.
+    /// (steps, rows, inputs), time-major, zero at invalid steps.
     input: Vec<F>,
     directions: Vec<Tape<F>>,
     /// What merging multiplied, where it multiplies: both directions' outputs, time-major, or
@@ -295,7 +294,9 @@ impl<F: Float> Stack<F> {
     ) -> Result<(Outcome<F>, StackTape<F>)> {
         let mut states = StateBuffers::new(&self.config, steps.rows(), initial)?;
         let mut layers = Vec::with_capacity(self.config.num_layers);
-        let mut x = valid_copy(input, &steps)?;
+        // Padding may hold anything, and zero times NaN would spoil the weights' gradients.
+        let mut x =
+            input.copy_where(|step, row| steps.valid(step).is_none_or(|valid| valid[row]))?;
         let mut top = None;
         for layer in 0..self.config.num_layers {
             let mut tapes = (0..self.config.directions().len())
@@ -745,20 +746,4 @@ fn merge_into<F: Float>(mode: MergeMode, first: &mut [F], second: &[F]) {
             MergeMode::Mul => *a * b,
         };
     }
-}
-
-/// A time-major copy of the valid steps, zero at the others.
-fn valid_copy<F: Float>(input: Sequence<'_, F>, steps: &Steps) -> Result<Vec<F>> {
-    let (count, rows, width) = input.sizes();
-    let mut copy = zeroed_vec(checked_size(&[count, rows, width])?)?;
-    if width == 0 {
-        return Ok(copy);
-    }
-    for (index, to) in copy.chunks_exact_mut(width).enumerate() {
-        let (step, row) = (index / rows, index % rows);
-        if steps.valid(step).is_none_or(|valid| valid[row]) {
-            to.copy_from_slice(input.row(step, row));
-        }
-    }
-    Ok(copy)
 }

@@ -4,6 +4,7 @@ use super::Elements;
 use crate::engine::zeroed_vec;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::memory::filled_vec;
 
 /// Cross-entropy of a softmax over the last axis, with PyTorch's meaning of its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +27,8 @@ pub enum Targets<'a, F> {
 }
 
 impl CrossEntropy {
-    /// The loss of each sample; `logits` is (samples, classes).
+    /// The loss of each sample; `logits` is (samples, classes). Samples of factor zero are passed
+    /// over, whatever their target.
     ///
     /// # Errors
     /// [`Error::Config`] naming the first class index that doesn't exist.
@@ -35,6 +37,7 @@ impl CrossEntropy {
         logits: &[F],
         classes: usize,
         targets: Targets<'_, F>,
+        factors: Option<&[F]>,
         gradient: bool,
     ) -> Result<Elements<F>> {
         let samples = logits.len() / classes;
@@ -55,8 +58,11 @@ impl CrossEntropy {
             Some(weights) => weights[class],
             None => 1.0,
         };
-        let mut wanted = vec![0.0; classes];
+        let mut wanted = filled_vec(0.0, classes)?;
         for sample in 0..samples {
+            if factors.is_some_and(|factors| factors[sample] == F::zero()) {
+                continue;
+            }
             let row = &logits[sample * classes..][..classes];
             match targets {
                 Targets::Indices(indices) => {

@@ -6,6 +6,7 @@ pub mod regression;
 use crate::engine::zeroed_vec;
 use crate::error::Result;
 use crate::float::Float;
+use crate::memory::copied_vec;
 
 /// How elements become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,10 @@ pub struct Reduced<F> {
 
 impl<F: Float> Elements<F> {
     /// Multiplies every element's weight, in sum and mean, by further weights.
-    pub fn reweight(&mut self, factors: &[F]) {
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn reweight(&mut self, factors: &[F]) -> Result<()> {
         let multiply = |weights: &mut Vec<F>| {
             for (weight, &factor) in weights.iter_mut().zip(factors) {
                 *weight *= factor;
@@ -59,11 +63,12 @@ impl<F: Float> Elements<F> {
         };
         match &mut self.weights {
             Some(weights) => multiply(weights),
-            None => self.weights = Some(factors.to_vec()),
+            None => self.weights = Some(copied_vec(factors)?),
         }
         if let Some(denominators) = &mut self.denominators {
             multiply(denominators);
         }
+        Ok(())
     }
 
     /// Reduces. A mean over no weight at all is zero, and so is its gradient.

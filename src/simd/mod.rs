@@ -3,9 +3,10 @@
 //! The equations of a cell are written over [`Vector`], so the same lines run on every
 //! instruction set. [`Scalar`] is the portable instance.
 
+mod activations;
 mod scalar;
 
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 pub use scalar::Scalar;
 
@@ -17,6 +18,7 @@ pub trait Vector:
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + Div<Output = Self>
     + Neg<Output = Self>
     + Send
     + Sync
@@ -41,13 +43,31 @@ pub trait Vector:
     #[must_use]
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
-    /// The logistic function, 1 / (1 + exp(-x)).
+    /// The nearest integer, for magnitudes below 2^20.
     #[must_use]
-    fn sigmoid(self) -> Self;
+    fn round(self) -> Self;
+
+    /// 2^n for an integer n; infinity just above the largest exponent. NaN gives any number.
+    #[must_use]
+    fn power_of_two(self) -> Self;
+
+    /// The nearest number between `low` and `high`; NaN stays NaN.
+    #[must_use]
+    fn clamp(self, low: Self, high: Self) -> Self;
+
+    /// The logistic function, 1 / (1 + exp(-x)).
+    #[inline]
+    #[must_use]
+    fn sigmoid(self) -> Self {
+        activations::sigmoid(self)
+    }
 
     /// The hyperbolic tangent.
+    #[inline]
     #[must_use]
-    fn tanh(self) -> Self;
+    fn tanh(self) -> Self {
+        activations::tanh(self)
+    }
 
     /// Zero where the magnitude is below the smallest normal number. A state that decays to
     /// nothing would otherwise spend thousands of steps among the subnormals, where arithmetic is

@@ -1,9 +1,9 @@
 //! The portable vector: a single number.
 
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use super::Vector;
-use crate::float::Float;
+use crate::float::{Float, Precision};
 
 /// A register of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +33,15 @@ impl<F: Float> Mul for Scalar<F> {
     #[inline]
     fn mul(self, other: Self) -> Self {
         Self(self.0 * other.0)
+    }
+}
+
+impl<F: Float> Div for Scalar<F> {
+    type Output = Self;
+
+    #[inline]
+    fn div(self, other: Self) -> Self {
+        Self(self.0 / other.0)
     }
 }
 
@@ -72,14 +81,29 @@ impl<F: Float> Vector for Scalar<F> {
     }
 
     #[inline]
-    fn sigmoid(self) -> Self {
-        // exp overflows to infinity for large negative arguments, and 1 / infinity is the limit.
-        Self(F::one() / (F::one() + (-self.0).exp()))
+    fn round(self) -> Self {
+        // Adding 1.5 * 2^(digits - 1) leaves no room for a fraction; the sum rounds to nearest.
+        let shift = F::of(match F::PRECISION {
+            Precision::Single => 12_582_912.0,
+            Precision::Double => 6_755_399_441_055_744.0,
+        });
+        Self((self.0 + shift) - shift)
     }
 
     #[inline]
-    fn tanh(self) -> Self {
-        Self(self.0.tanh())
+    fn power_of_two(self) -> Self {
+        Self(F::power_of_two(self.0))
+    }
+
+    #[inline]
+    fn clamp(self, low: Self, high: Self) -> Self {
+        if self.0 < low.0 {
+            low
+        } else if self.0 > high.0 {
+            high
+        } else {
+            self
+        }
     }
 
     #[inline]

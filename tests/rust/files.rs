@@ -37,6 +37,24 @@ fn what_was_written_is_read() {
 }
 
 #[test]
+fn the_same_content_gives_the_same_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut content = content();
+    for name in 'a'..='z' {
+        content.metadata.insert(name.to_string(), "x".to_owned());
+        let tensor = content.tensors["weight"].clone();
+        content.tensors.insert(name.to_string(), tensor);
+    }
+    let bytes = |name: &str| {
+        let path = folder.path().join(name);
+        files::write(&path, &content).expect("the folder is writable");
+        assert_eq!(files::read(&path).expect("the file is whole"), content);
+        std::fs::read(&path).expect("readable")
+    };
+    assert_eq!(bytes("one"), bytes("other"));
+}
+
+#[test]
 fn every_truncation_and_every_flipped_byte_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("net.safetensors");

@@ -1,5 +1,6 @@
 //! Tests of the core that need no Python. What Python can see is tested from Python.
 
+mod activations;
 mod files;
 mod gradients;
 mod lengths;

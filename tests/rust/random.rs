@@ -44,6 +44,7 @@ fn purposes_indices_seeds_and_positions_are_apart() {
 
 #[test]
 fn shuffling_is_a_permutation_that_depends_on_the_epoch() {
+    let shuffled = |count, seed, epoch| shuffled(count, seed, epoch).expect("fits into memory");
     let order = shuffled(100, 1, 0);
     let mut sorted = order.clone();
     sorted.sort_unstable();

@@ -1,0 +1,273 @@
+"""Optimizers and clipping beside their NumPy references."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import UserDict
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recurrust as rr
+from reference import optimizers
+from reference.comparison import assert_close
+
+KINDS = {"sgd": rr.SGD, "adam": rr.Adam, "adamw": rr.AdamW, "rmsprop": rr.RMSprop}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "sgd": [
+        {"momentum": momentum, "dampening": dampening, "weight_decay": decay, "nesterov": nesterov}
+        for momentum, dampening, decay, nesterov in itertools.product(
+            (0, 0.9), (0, 0.2), (0, 0.1), (False, True)
+        )
+        if not nesterov or (momentum and not dampening)
+    ],
+    "adam": [
+        {"betas": betas, "eps": eps, "weight_decay": decay, "amsgrad": amsgrad}
+        for betas, eps, decay, amsgrad in itertools.product(
+            ((0.9, 0.999), (0.5, 0.5), (0.0, 0.9)), (1e-8, 1.0), (0, 0.1), (False, True)
+        )
+    ],
+    "rmsprop": [
+        {"alpha": alpha, "eps": eps, "weight_decay": decay, "momentum": m, "centered": centered}
+        for alpha, eps, decay, m, centered in itertools.product(
+            (0.99, 0.5), (1e-8, 1.0), (0, 0.1), (0, 0.9), (False, True)
+        )
+    ],
+}
+OPTIONS["adamw"] = OPTIONS["adam"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_combination_of_options(
+    name: str, maximize: bool, dtype: str, rng: np.random.Generator
+) -> None:
+    update = getattr(optimizers, name)
+    for options in OPTIONS[name]:
+        starts = [rng.normal(size=shape).astype(dtype) for shape in ((3,), (2, 4))]
+        parameters = [rr.Parameter(start) for start in starts]
+        optimizer = KINDS[name](parameters, lr=0.01, maximize=maximize, **options)
+        expected = [start.astype(np.float64) for start in starts]
+        memories: list[optimizers.Memory] = [{} for _ in starts]
+        for step in range(1, 21):
+            for parameter, target, memory in zip(parameters, expected, memories, strict=True):
+                gradient = rng.normal(size=parameter.shape).astype(dtype)
+                parameter.grad[...] = gradient
+                update(
+                    target, gradient.astype(float), memory, step,
+                    lr=0.01, maximize=maximize, **options,
+                )  # fmt: skip
+            optimizer.step()
+        for parameter, target in zip(parameters, expected, strict=True):
+            tolerance = 1e-12 if dtype == "float64" else 1e-5
+            assert_close(parameter.data, target, tolerance, str(options))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_defaults(name: str) -> None:
+    parameters = [rr.Parameter(np.ones(3)) for _ in range(2)]
+    defaults = {
+        "sgd": {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0},
+        "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+        "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
+        "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0},
+    }[name]
+    (group,) = KINDS[name](parameters).param_groups
+    assert defaults.items() <= group.items()
+    assert group["params"] == parameters
+
+
+def test_groups_have_options_of_their_own() -> None:
+    layer, other = rr.Linear(2, 3, dtype="float64"), rr.Parameter(np.ones(2))
+    optimizer = rr.SGD(
+        [{"params": layer.parameters(), "lr": 0.5}, {"params": [other], "weight_decay": 1.0}],
+        lr=0.25,
+    )
+    before = layer.state_dict()
+    for parameter in (*layer.parameters(), other):
+        parameter.grad[...] = 1.0
+    optimizer.step()
+    for name, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name] - 0.5)
+    np.testing.assert_array_equal(other.data, 1 - 0.25 * (1 + 1))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.25]
+    assert optimizer.lr == 0.5
+    optimizer.lr = 2.0
+    assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0]
+    optimizer.param_groups[0]["lr"] = 7.0  # a snapshot
+    assert optimizer.lr == 2.0
+    optimizer.step()
+    np.testing.assert_array_equal(other.data, 0.5 - 2 * (1 + 0.5))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_loaded_state_goes_on_bit_for_bit(name: str, rng: np.random.Generator) -> None:
+    options = OPTIONS[name][-1]
+    gradients = rng.normal(size=(12, 5)).astype("f4")
+
+    def start() -> tuple[Any, Any]:
+        parameter = rr.Parameter(np.linspace(-1, 1, 5, dtype="f4"))
+        return parameter, KINDS[name]([parameter], lr=0.05, **options)
+
+    def go(parameter: Any, optimizer: Any, steps: range) -> None:
+        for step in steps:
+            parameter.grad[...] = gradients[step]
+            optimizer.step()
+
+    one, optimizer = start()
+    go(one, optimizer, range(12))
+    two, optimizer = start()
+    go(two, optimizer, range(7))
+    saved, values = optimizer.state_dict(), two.data.copy()
+    go(two, optimizer, range(7, 9))  # the saved state is a copy
+    three, resumed = start()
+    three.assign(values)
+    resumed.lr = 1.0  # comes back with the state
+    resumed.load_state_dict(saved)
+    go(three, resumed, range(7, 12))
+    np.testing.assert_array_equal(three.data, one.data)
+
+
+def test_zero_grad_and_parameters_without_gradients() -> None:
+    used, unused = rr.Parameter(np.ones(2)), rr.Parameter(np.ones(2))
+    used.grad[...] = 1.0
+    optimizer = rr.SGD([used, unused], lr=1.0, weight_decay=1.0)
+    optimizer.step()
+    np.testing.assert_array_equal(used.data, [-1, -1])
+    np.testing.assert_array_equal(unused.data, [1, 1])
+    optimizer.zero_grad()
+    assert not used.grad.any()
+    assert rr.SGD(iter([used])).param_groups[0]["params"] == [used]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_centred_rmsprop_survives_constant_gradients(dtype: str) -> None:
+    """The variance goes to zero, and rounding must not take it below."""
+    for gradient in (0.1, 1.0, 1e-3, 12345.678):
+        parameter = rr.Parameter(np.zeros(4, dtype))
+        optimizer = rr.RMSprop([parameter], lr=1e-3, alpha=0.9, centered=True)
+        parameter.grad[...] = gradient
+        for _ in range(2000):
+            optimizer.step()
+        assert np.isfinite(parameter.data).all(), gradient
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_extreme_gradients_stay_finite(name: str) -> None:
+    for gradient in (0.0, 1e-30, 1e-45, 1e15, -1e18):
+        parameter = rr.Parameter(np.ones(3, "f4"))
+        optimizer = KINDS[name]([parameter], lr=1e-3)
+        for _ in range(5):
+            parameter.grad[...] = gradient
+            optimizer.step()
+        assert np.isfinite(parameter.data).all(), gradient
+
+
+def test_rate_zero_changes_nothing() -> None:
+    for name, kind in KINDS.items():
+        parameter = rr.Parameter(np.linspace(-1, 1, 7))
+        before = parameter.data.copy()
+        optimizer = kind([parameter], lr=0.0, weight_decay=0.5)
+        parameter.grad[...] = 1.0
+        optimizer.step()
+        np.testing.assert_array_equal(parameter.data, before, err_msg=name)
+
+
+def test_user_code_may_ask_the_optimizer_while_it_loads() -> None:
+    """Otherwise the call would wait for itself; in a thread, so that it can't stop the tests."""
+    parameter = rr.Parameter(np.ones(3))
+    optimizer = rr.Adam([parameter], lr=0.5)
+    parameter.grad[...] = 1.0
+    optimizer.step()
+    asked = []
+
+    class Curious(UserDict[Any, Any]):
+        def __getitem__(self, key: Any) -> Any:
+            asked.append(optimizer.lr)
+            return super().__getitem__(key)
+
+    class Lazy:
+        def __init__(self, array: Any) -> None:
+            self.array = array
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            asked.append(optimizer.lr)
+            return self.array
+
+    saved = optimizer.state_dict()
+    saved["state"][0] = {
+        key: Lazy(value) if isinstance(value, np.ndarray) else value
+        for key, value in saved["state"][0].items()
+    }
+    thread = threading.Thread(target=optimizer.load_state_dict, args=(Curious(saved),), daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    assert not thread.is_alive(), "waits for itself"
+    assert set(asked) == {0.5}
+
+
+# ---------------------------------------------------------------------------------------- clipping
+
+
+def with_gradients(*gradients: Any) -> list[rr.Parameter]:
+    parameters = []
+    for gradient in gradients:
+        array = np.asarray(gradient)
+        parameter = rr.Parameter(np.zeros_like(array))
+        parameter.grad[...] = array
+        parameters.append(parameter)
+    return parameters
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_clipping_the_norm(dtype: str, rng: np.random.Generator) -> None:
+    for max_norm in (0.1, 1.0, 1e6):
+        gradients = [rng.normal(size=shape).astype(dtype) for shape in ((4, 3), (7,), ())]
+        parameters = with_gradients(*gradients)
+        norm = rr.clip_grad_norm_(iter(parameters), max_norm)
+        expected = np.sqrt(sum(float((g.astype(float) ** 2).sum()) for g in gradients))
+        assert type(norm) is float
+        assert norm == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-14)
+        factor = min(1.0, max_norm / (expected + 1e-6))
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            assert_close(parameter.grad, gradient * factor, 2e-7 if dtype == "float32" else 1e-14)
+            if factor == 1:
+                np.testing.assert_array_equal(parameter.grad, gradient)
+
+
+def test_clipping_very_large_and_very_small_gradients() -> None:
+    for scale in (1e200, 1e300, 1e-200, 1e-310):
+        (parameter,) = parameters = with_gradients([3 * scale, 4 * scale])
+        assert rr.clip_grad_norm_(parameters, 1.0) == pytest.approx(5 * scale, rel=1e-6)
+        if scale > 1:
+            np.testing.assert_allclose(parameter.grad, [0.6, 0.8], rtol=1e-6)
+    (parameter,) = parameters = with_gradients(np.array([3e30, 4e30], "f4"))
+    assert rr.clip_grad_norm_(parameters, 1.0) == pytest.approx(5e30, rel=1e-6)
+    np.testing.assert_allclose(parameter.grad, [0.6, 0.8], rtol=1e-6)
+    mixed = with_gradients(np.array([3e30], "f4"), np.array([4e30]))
+    assert rr.clip_grad_norm_(mixed, 1.0) == pytest.approx(5e30, rel=1e-6)
+    np.testing.assert_allclose([p.grad[0] for p in mixed], [0.6, 0.8], rtol=1e-6)
+
+
+def test_clipping_nothing() -> None:
+    assert rr.clip_grad_norm_([], 1.0) == 0
+    fresh = rr.Parameter(np.ones(3))
+    assert rr.clip_grad_norm_([fresh], 1.0) == 0
+    zero = with_gradients(np.zeros(3))
+    assert rr.clip_grad_norm_(zero, 1.0, error_if_nonfinite=True) == 0
+    assert not zero[0].grad.any()
+    rr.clip_grad_value_([], 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_clipping_values(dtype: str) -> None:
+    parameters = with_gradients(np.array([-3, -0.5, 0, 0.5, 3], dtype), np.array([[9.0]], dtype))
+    assert rr.clip_grad_value_(parameters, 0.75) is None
+    np.testing.assert_array_equal(parameters[0].grad, [-0.75, -0.5, 0, 0.5, 0.75])
+    np.testing.assert_array_equal(parameters[1].grad, [[0.75]])
+    (infinite,) = with_gradients(np.array([np.inf, -np.inf], dtype))
+    rr.clip_grad_value_([infinite], 2.0)
+    np.testing.assert_array_equal(infinite.grad, [2, -2])
