@@ -50,6 +50,10 @@ pub trait Float:
     /// Which of the two it is.
     const PRECISION: Precision;
 
+    /// Adding this number, 1.5 * 2^(digits - 1), leaves no room for a fraction: the sum is rounded
+    /// to an integer, which stands in its lowest bits.
+    const SHIFT: Self;
+
     /// The nearest value of this type.
     fn of(value: f64) -> Self;
 
@@ -65,6 +69,8 @@ pub trait Float:
 impl Float for f32 {
     const PRECISION: Precision = Precision::Single;
 
+    const SHIFT: Self = 12_582_912.0;
+
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // rounding to nearest is what `of` promises
     fn of(value: f64) -> Self {
@@ -77,15 +83,17 @@ impl Float for f32 {
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // the exponent is a small integer
     fn power_of_two(exponent: Self) -> Self {
-        // The exponent's bits, biased, above the 23 bits of the fraction.
-        Self::from_bits(((exponent as i32 + 127) << 23).cast_unsigned())
+        // The integer's bits go above the 23 bits of the fraction, onto the exponent of one.
+        let shifted = (exponent + Self::SHIFT).to_bits() << 23;
+        Self::from_bits(shifted.wrapping_add(1f32.to_bits()))
     }
 }
 
 impl Float for f64 {
     const PRECISION: Precision = Precision::Double;
+
+    const SHIFT: Self = 6_755_399_441_055_744.0;
 
     #[inline]
     fn of(value: f64) -> Self {
@@ -98,9 +106,9 @@ impl Float for f64 {
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // the exponent is a small integer
     fn power_of_two(exponent: Self) -> Self {
-        // The exponent's bits, biased, above the 52 bits of the fraction.
-        Self::from_bits(((exponent as i64 + 1023) << 52).cast_unsigned())
+        // The integer's bits go above the 52 bits of the fraction, onto the exponent of one.
+        let shifted = (exponent + Self::SHIFT).to_bits() << 52;
+        Self::from_bits(shifted.wrapping_add(1f64.to_bits()))
     }
 }

@@ -6,14 +6,14 @@ use super::forward::{Tape, clear_rows};
 use super::packing::{PackedGradients, PackedWeights, matrix, matrix_mut};
 use super::products::{ProductPath, add_outer_product, add_product_transposed};
 use super::sequence::{Layout, Sequence, SequenceMut};
-use super::steps_per_block;
 use super::workspace::Pool;
+use super::{LANES, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::simd::{Registers, Scalar, Vector};
+use crate::simd::{Portable, Registers, Vector};
 
 /// The operands of one call.
 pub struct Backward<'a, F> {
@@ -48,7 +48,7 @@ pub struct Backward<'a, F> {
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
 pub fn backward<F: Float>(call: Backward<'_, F>) -> Result<()> {
-    with_cell!(call.weights.geometry().cell, cell => run::<Scalar<F>, _>(cell, call))
+    with_cell!(call.weights.geometry().cell, cell => run::<Portable<F, LANES>, _>(cell, call))
 }
 
 fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()> {

@@ -6,14 +6,14 @@ use super::packing::{PackedWeights, matrix, matrix_mut};
 use super::products::{ProductPath, add_product};
 use super::sequence::{Sequence, SequenceMut};
 use super::workspace::Pool;
-use super::{Geometry, steps_per_block};
+use super::{Geometry, LANES, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::parameters::AlignedBuffer;
-use crate::simd::{Registers, Scalar, Vector};
+use crate::simd::{Portable, Registers, Vector};
 
 /// What the backward pass needs; made once, never changed.
 ///
@@ -91,7 +91,7 @@ pub struct Forward<'a, F> {
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
 pub fn forward<F: Float>(call: Forward<'_, F>) -> Result<()> {
-    with_cell!(call.weights.geometry().cell, cell => run::<Scalar<F>, _>(cell, call))
+    with_cell!(call.weights.geometry().cell, cell => run::<Portable<F, LANES>, _>(cell, call))
 }
 
 fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()> {

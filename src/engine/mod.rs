@@ -22,6 +22,9 @@ pub use products::{ProductPath, add_outer_product, add_product, add_product_tran
 pub use sequence::{Layout, Sequence, SequenceMut};
 pub use workspace::{Pool, zeroed_vec};
 
+/// Numbers in a register of the portable engine: one or two registers of every 64-bit processor.
+pub const LANES: usize = 4;
+
 /// How many rows (steps times batch rows) a block of time aims at: enough for large products to
 /// run at full speed, few enough for the accumulators to stay in the cache.
 const BLOCK_ROWS: usize = 384;

@@ -3,13 +3,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cells::CellKind;
-use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
+use crate::engine::{Geometry, LANES, MasterWeights, PackedGradients, PackedWeights};
 use crate::error::Result;
 use crate::float::Float;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
-
-/// Numbers in a register of the portable engine.
-const LANES: usize = 1;
 
 /// One direction of one layer.
 #[derive(Debug)]

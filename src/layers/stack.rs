@@ -9,7 +9,6 @@ use crate::float::Float;
 use crate::init::torch_uniform;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::memory::copied_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
 
@@ -477,7 +476,13 @@ impl<F: Float> Stack<F> {
             }
             let multiplied =
                 training && config.is_bidirectional() && config.merge_mode == MergeMode::Mul;
-            let finals = |index| copied_vec(&states.direction(layer, index)[..rows * hidden]);
+            let finals = |index| -> Result<Vec<F>> {
+                let mut finals = zeroed_vec(checked_size(&[rows, hidden])?)?;
+                for (row, to) in finals.chunks_exact_mut(hidden).enumerate() {
+                    to.copy_from_slice(states.hidden_row(layer, index, row));
+                }
+                Ok(finals)
+            };
             let factors = if multiplied {
                 Some([finals(0)?, finals(1)?])
             } else {
@@ -542,9 +547,8 @@ impl<F: Float> Stack<F> {
             let (rows, hidden, width) = (states.rows, config.hidden_size, config.output_size());
             let mut merged = zeroed_vec(checked_size(&[rows, width])?)?;
             for index in 0..config.directions().len() {
-                let h = &states.direction(top, index)[..rows * hidden];
                 for row in 0..rows {
-                    let from = &h[row * hidden..][..hidden];
+                    let from = states.hidden_row(top, index, row);
                     let to = &mut merged[row * width..][..width];
                     if index == 0 {
                         to[..hidden].copy_from_slice(from);
@@ -613,9 +617,9 @@ impl<F: Float> Stack<F> {
         let (hidden, top) = (config.hidden_size, config.num_layers - 1);
         let factors = &tape.layers[top].factors;
         for index in 0..config.directions().len() {
-            let dh = states.direction_mut(top, index);
             for row in 0..tape.steps.rows() {
                 let from = dy.row(0, row);
+                let dh = states.hidden_row_mut(top, index, row);
                 for unit in 0..hidden {
                     let gradient = match (config.is_bidirectional(), config.merge_mode) {
                         (true, MergeMode::Concat) => from[index * hidden + unit],
@@ -628,7 +632,7 @@ impl<F: Float> Stack<F> {
                         }
                         (false, _) | (true, MergeMode::Sum) => from[unit],
                     };
-                    dh[row * hidden + unit] += gradient;
+                    dh[unit] += gradient;
                 }
             }
         }
@@ -662,14 +666,16 @@ impl<F: Float> OwnGradient<'_, F> {
     }
 }
 
-/// The states (or their gradients) of all directions while a call runs.
+/// The states (or their gradients) of all directions while a call runs, as the engine wants them:
+/// rows padded to whole registers.
 struct StateBuffers<F> {
-    /// (layers * directions, states, rows, hidden).
+    /// (layers * directions, states, rows, padded).
     values: Vec<F>,
     directions: usize,
     count: usize,
     rows: usize,
     hidden: usize,
+    padded: usize,
     per_layer: usize,
 }
 
@@ -678,12 +684,14 @@ impl<F: Float> StateBuffers<F> {
         let directions = config.state_rows();
         let count = config.cell.states();
         let hidden = config.hidden_size;
+        let padded = hidden.next_multiple_of(engine::LANES);
         Ok(Self {
-            values: zeroed_vec(checked_size(&[directions, count, rows, hidden])?)?,
+            values: zeroed_vec(checked_size(&[directions, count, rows, padded])?)?,
             directions,
             count,
             rows,
             hidden,
+            padded,
             per_layer: config.directions().len(),
         })
     }
@@ -697,24 +705,35 @@ impl<F: Float> StateBuffers<F> {
     }
 
     fn per_direction(&self) -> usize {
-        self.count * self.rows * self.hidden
+        self.count * self.rows * self.padded
+    }
+
+    /// Where one row of one state stands.
+    fn place(&self, direction: usize, state: usize, row: usize) -> std::ops::Range<usize> {
+        let start = ((direction * self.count + state) * self.rows + row) * self.padded;
+        start..start + self.hidden
     }
 
     /// Copies one state of all directions in, (layers * directions, rows, hidden).
     fn set(&mut self, state: usize, values: &[F]) {
-        let len = self.rows * self.hidden;
-        for direction in 0..self.directions {
-            let start = direction * self.per_direction() + state * len;
-            self.values[start..start + len].copy_from_slice(&values[direction * len..][..len]);
+        for (index, from) in values.chunks_exact(self.hidden).enumerate() {
+            let place = self.place(index / self.rows, state, index % self.rows);
+            self.values[place].copy_from_slice(from);
         }
     }
 
-    /// All states of one direction, (states, rows, hidden).
-    fn direction(&self, layer: usize, index: usize) -> &[F] {
-        let len = self.per_direction();
-        &self.values[(layer * self.per_layer + index) * len..][..len]
+    /// The final hidden state of one row.
+    fn hidden_row(&self, layer: usize, index: usize, row: usize) -> &[F] {
+        &self.values[self.place(layer * self.per_layer + index, 0, row)]
     }
 
+    /// The gradient of the final hidden state of one row.
+    fn hidden_row_mut(&mut self, layer: usize, index: usize, row: usize) -> &mut [F] {
+        let place = self.place(layer * self.per_layer + index, 0, row);
+        &mut self.values[place]
+    }
+
+    /// All states of one direction, (states, rows, padded).
     fn direction_mut(&mut self, layer: usize, index: usize) -> &mut [F] {
         let len = self.per_direction();
         &mut self.values[(layer * self.per_layer + index) * len..][..len]
@@ -722,13 +741,13 @@ impl<F: Float> StateBuffers<F> {
 
     /// One array a state, (layers * directions, rows, hidden).
     fn into_arrays(self) -> Result<Vec<Vec<F>>> {
-        let len = self.rows * self.hidden;
         (0..self.count)
             .map(|state| {
-                let mut array = zeroed_vec(checked_size(&[self.directions, len])?)?;
-                for direction in 0..self.directions {
-                    let from = direction * self.per_direction() + state * len;
-                    array[direction * len..][..len].copy_from_slice(&self.values[from..from + len]);
+                let len = checked_size(&[self.directions, self.rows, self.hidden])?;
+                let mut array = zeroed_vec(len)?;
+                for (index, to) in array.chunks_exact_mut(self.hidden).enumerate() {
+                    let place = self.place(index / self.rows, state, index % self.rows);
+                    to.copy_from_slice(&self.values[place]);
                 }
                 Ok(array)
             })

@@ -1,14 +1,14 @@
 //! Vector types: one register of numbers, with the few operations that cells need.
 //!
 //! The equations of a cell are written over [`Vector`], so the same lines run on every
-//! instruction set. [`Scalar`] is the portable instance.
+//! instruction set. [`Portable`] is the instance that needs none in particular.
 
 mod activations;
-mod scalar;
+mod portable;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-pub use scalar::Scalar;
+pub use portable::{Portable, Scalar};
 
 use crate::float::Float;
 

@@ -1,6 +1,6 @@
 //! Activations against the standard library in double precision.
 
-use recurrust::simd::{Scalar, Vector};
+use recurrust::simd::{Portable, Vector};
 
 /// The distance of a single-precision number from the truth, in units of the truth's last place.
 #[allow(clippy::cast_possible_truncation)] // rounding is what is measured
@@ -23,7 +23,7 @@ fn check_single(bits: u32) {
         return;
     }
     let wide = f64::from(x);
-    let sigmoid = Scalar(x).sigmoid().0;
+    let sigmoid = Portable([x]).sigmoid().0[0];
     let truth = true_sigmoid(wide);
     // Below the normal numbers the cells flush to zero.
     if truth >= f64::from(f32::MIN_POSITIVE) {
@@ -31,7 +31,7 @@ fn check_single(bits: u32) {
     } else {
         assert!(sigmoid <= f32::MIN_POSITIVE, "sigmoid({x:e}) = {sigmoid:e}");
     }
-    let tanh = Scalar(x).tanh().0;
+    let tanh = Portable([x]).tanh().0[0];
     if x.abs() >= f32::MIN_POSITIVE {
         assert!(ulps(tanh, wide.tanh()) <= 3.0, "tanh({x:e}) = {tanh:e}");
     }
@@ -58,13 +58,13 @@ fn double_precision() {
     let mut magnitude = 1e-300;
     while magnitude < 700.0 {
         for x in [magnitude, -magnitude] {
-            let sigmoid = Scalar(x).sigmoid().0;
+            let sigmoid = Portable([x]).sigmoid().0[0];
             let truth = true_sigmoid(x);
             assert!(
                 (sigmoid / truth - 1.0).abs() <= 1e-15,
                 "sigmoid({x:e}) = {sigmoid:e}, not {truth:e}"
             );
-            let tanh = Scalar(x).tanh().0;
+            let tanh = Portable([x]).tanh().0[0];
             assert!(
                 (tanh / x.tanh() - 1.0).abs() <= 1e-15,
                 "tanh({x:e}) = {tanh:e}, not {:e}",
@@ -78,20 +78,20 @@ fn double_precision() {
 #[test]
 fn saturation_and_special_values() {
     for x in [1e4f64, 1e300, f64::INFINITY] {
-        assert_eq!(Scalar(x).sigmoid().0.to_bits(), 1.0f64.to_bits());
-        assert_eq!(Scalar(-x).sigmoid().flush_tiny().0.to_bits(), 0);
-        assert_eq!(Scalar(x).tanh().0.to_bits(), 1.0f64.to_bits());
-        assert_eq!(Scalar(-x).tanh().0.to_bits(), (-1.0f64).to_bits());
+        assert_eq!(Portable([x]).sigmoid().0[0].to_bits(), 1.0f64.to_bits());
+        assert_eq!(Portable([-x]).sigmoid().flush_tiny().0[0].to_bits(), 0);
+        assert_eq!(Portable([x]).tanh().0[0].to_bits(), 1.0f64.to_bits());
+        assert_eq!(Portable([-x]).tanh().0[0].to_bits(), (-1.0f64).to_bits());
     }
     for x in [1e4f32, 1e30, f32::INFINITY] {
-        assert_eq!(Scalar(x).sigmoid().0.to_bits(), 1.0f32.to_bits());
-        assert_eq!(Scalar(-x).sigmoid().flush_tiny().0.to_bits(), 0);
-        assert_eq!(Scalar(x).tanh().0.to_bits(), 1.0f32.to_bits());
-        assert_eq!(Scalar(-x).tanh().0.to_bits(), (-1.0f32).to_bits());
+        assert_eq!(Portable([x]).sigmoid().0[0].to_bits(), 1.0f32.to_bits());
+        assert_eq!(Portable([-x]).sigmoid().flush_tiny().0[0].to_bits(), 0);
+        assert_eq!(Portable([x]).tanh().0[0].to_bits(), 1.0f32.to_bits());
+        assert_eq!(Portable([-x]).tanh().0[0].to_bits(), (-1.0f32).to_bits());
     }
-    assert!(Scalar(f64::NAN).sigmoid().0.is_nan());
-    assert!(Scalar(f64::NAN).tanh().0.is_nan());
-    assert!(Scalar(f32::NAN).sigmoid().0.is_nan());
-    assert!(Scalar(f32::NAN).tanh().0.is_nan());
-    assert_eq!(Scalar(0.0f64).tanh().0.abs().to_bits(), 0);
+    assert!(Portable([f64::NAN]).sigmoid().0[0].is_nan());
+    assert!(Portable([f64::NAN]).tanh().0[0].is_nan());
+    assert!(Portable([f32::NAN]).sigmoid().0[0].is_nan());
+    assert!(Portable([f32::NAN]).tanh().0[0].is_nan());
+    assert_eq!(Portable([0.0f64]).tanh().0[0].abs().to_bits(), 0);
 }

@@ -1,0 +1,128 @@
+//! The portable vector: an array of numbers, which the compiler turns into whatever registers
+//! its target surely has.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::Vector;
+use crate::float::Float;
+
+/// A register of `N` numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Portable<F, const N: usize>(pub [F; N]);
+
+/// A register of one number.
+pub type Scalar<F> = Portable<F, 1>;
+
+impl<F: Float, const N: usize> Portable<F, N> {
+    #[inline]
+    fn map(self, operation: impl Fn(F) -> F) -> Self {
+        Self(self.0.map(operation))
+    }
+
+    #[inline]
+    fn zip(self, other: Self, operation: impl Fn(F, F) -> F) -> Self {
+        Self(std::array::from_fn(|lane| {
+            operation(self.0[lane], other.0[lane])
+        }))
+    }
+}
+
+impl<F: Float, const N: usize> Add for Portable<F, N> {
+    type Output = Self;
+
+    #[inline]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+}
+
+impl<F: Float, const N: usize> Sub for Portable<F, N> {
+    type Output = Self;
+
+    #[inline]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+}
+
+impl<F: Float, const N: usize> Mul for Portable<F, N> {
+    type Output = Self;
+
+    #[inline]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+}
+
+impl<F: Float, const N: usize> Div for Portable<F, N> {
+    type Output = Self;
+
+    #[inline]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+}
+
+impl<F: Float, const N: usize> Neg for Portable<F, N> {
+    type Output = Self;
+
+    #[inline]
+    fn neg(self) -> Self {
+        self.map(|a| -a)
+    }
+}
+
+impl<F: Float, const N: usize> Vector for Portable<F, N> {
+    type Element = F;
+
+    const LANES: usize = N;
+
+    #[inline]
+    fn load(from: &[F]) -> Self {
+        let from = &from[..N];
+        Self(std::array::from_fn(|lane| from[lane]))
+    }
+
+    #[inline]
+    fn store(self, to: &mut [F]) {
+        to[..N].copy_from_slice(&self.0);
+    }
+
+    #[inline]
+    fn splat(value: F) -> Self {
+        Self([value; N])
+    }
+
+    #[inline]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Two roundings: a fused multiply-add without the instruction is a slow library call.
+        self * factor + addend
+    }
+
+    #[inline]
+    fn round(self) -> Self {
+        self.map(|a| (a + F::SHIFT) - F::SHIFT)
+    }
+
+    #[inline]
+    fn power_of_two(self) -> Self {
+        self.map(F::power_of_two)
+    }
+
+    #[inline]
+    fn clamp(self, low: Self, high: Self) -> Self {
+        let at_least = self.zip(low, |a, low| if a < low { low } else { a });
+        at_least.zip(high, |a, high| if a > high { high } else { a })
+    }
+
+    #[inline]
+    fn flush_tiny(self) -> Self {
+        self.map(|a| {
+            if a.abs() < F::min_positive_value() {
+                F::zero()
+            } else {
+                a
+            }
+        })
+    }
+}
