@@ -1,7 +1,7 @@
 //! Reading and atomic writing of tensors: safetensors files with a digest of their content.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -85,10 +85,27 @@ fn digest(bytes: &[u8], place: &std::ops::Range<usize>) -> String {
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> Error {
+    // An error about a temporary file keeps the kind of the operating system's, not its number.
+    let code = error.raw_os_error().or(match error.kind() {
+        ErrorKind::NotFound => Some(2),
+        ErrorKind::PermissionDenied => Some(13),
+        ErrorKind::NotADirectory => Some(20),
+        ErrorKind::StorageFull => Some(28),
+        ErrorKind::ReadOnlyFilesystem => Some(30),
+        _ => None,
+    });
+    let reason = match code {
+        Some(code) => std::io::Error::from_raw_os_error(code).to_string(),
+        None => error.to_string(),
+    };
     Error::Io {
         path: path.display().to_string(),
-        code: error.raw_os_error(),
-        reason: error.to_string(),
+        code,
+        reason: reason
+            .split(" (os error")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -111,6 +113,37 @@ def test_u102_a_long_forward_can_be_interrupted(rng: np.random.Generator) -> Non
     for name, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     np.testing.assert_array_equal(layer(x[:3])[0], expected)
+
+
+def test_u102_handlers_of_other_signals_run_meanwhile(rng: np.random.Generator) -> None:
+    layer = rr.LSTM(32, 256, num_layers=2)
+    x = rng.normal(size=(400, 24, 32)).astype("f4")
+    expected, _ = layer(x)
+    calls = []
+
+    def note(number: int, frame: Any) -> None:
+        calls.append(number)
+
+    def refuse(number: int, frame: Any) -> None:
+        raise ArithmeticError("from the handler")
+
+    before = signal.signal(signal.SIGUSR1, note)
+    try:
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        y, _ = layer(x)
+        np.testing.assert_array_equal(y, expected)
+        assert calls == [signal.SIGUSR1], "the call ended before the signal came"
+        timer.join()
+        signal.signal(signal.SIGUSR1, refuse)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        with pytest.raises(ArithmeticError, match="from the handler"):
+            layer(x)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    np.testing.assert_array_equal(layer(x)[0], expected)
 
 
 class OwnLSTM(rr.LSTM):

@@ -219,6 +219,57 @@ def test_state_dict_accepts_what_numpy_reads(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(layer.bias, [0, 2, 4])
 
 
+def test_classes_of_ones_own() -> None:
+    class Named(rr.LSTM):
+        """A layer with an attribute and a method of its own."""
+
+        def __init__(self, *sizes: int, **options: Any) -> None:
+            self.label = "mine"
+
+        def double(self, x: Any) -> Any:
+            return 2 * self(x)[0]
+
+    layer = Named(2, 3, seed=1)
+    x = np.ones((4, 1, 2), "f4")
+    np.testing.assert_array_equal(layer.double(x), 2 * rr.LSTM(2, 3, seed=1)(x)[0])
+    layer.label = "yours"
+    assert layer.label == "yours"
+    assert "Named(2, 3" in repr(layer)
+    with pytest.raises(AttributeError):
+        rr.LSTM(2, 3).label = "no room"
+    with pytest.raises((AttributeError, TypeError, NotImplementedError)):
+        del layer.weight_ih_l0
+    assert layer.weight_ih_l0.shape == (12, 2)
+    with pytest.raises(AttributeError):
+        next(layer.parameters()).grad = x
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Module",
+        "RecurrentLayer",
+        "Loss",
+        "Optimizer",
+        "RecurrentCache",
+        "LinearCache",
+        "DropoutCache",
+    ],
+)
+def test_bases_and_caches_can_not_be_built(name: str) -> None:
+    for arguments in ((), (2, 3)):
+        with pytest.raises(TypeError):
+            getattr(_core, name)(*arguments)
+
+
+def test_caches_are_not_copied() -> None:
+    x = np.ones((4, 1, 2), "f4")
+    for layer in (rr.LSTM(2, 3), rr.Linear(2, 3), rr.Dropout()):
+        cache = layer.forward_with_cache(x)[-1]
+        with pytest.raises(TypeError):
+            pickle.dumps(cache)
+
+
 # ---------------------------------------------------------------------------------- random numbers
 
 

@@ -362,3 +362,19 @@ def test_gradients_are_writable_views_in_place() -> None:
     assert (gradient != 2.0).any()
     layer.zero_grad()
     assert not gradient.any()
+
+
+def test_operands_may_overlap_weights_and_gradients(rng: np.random.Generator) -> None:
+    layer = rr.Linear(4, 4, dtype="float64")
+    randomize(layer, rng)
+    weight = next(layer.parameters())
+    np.testing.assert_array_equal(layer(weight.data), layer(weight.data.copy()))
+    x = rng.normal(size=(4, 4))
+    _, cache = layer.forward_with_cache(x)
+    start = rng.normal(size=(4, 4))
+    weight.grad[...] = start
+    dx = layer.backward(weight.grad, cache=cache)  # dy is what the result is added to
+    np.testing.assert_allclose(weight.grad, start + start.T @ x, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx, start @ layer.weight, rtol=1e-12, atol=1e-12)
+    lstm = rr.LSTM(4, 1, dtype="float64")  # its input weights are (4, 4)
+    np.testing.assert_array_equal(lstm(lstm.weight_ih_l0)[0], lstm(lstm.weight_ih_l0.copy())[0])

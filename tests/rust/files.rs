@@ -100,8 +100,18 @@ fn a_failed_write_leaves_the_old_file() {
 #[test]
 fn a_missing_file_is_an_io_error() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    assert!(matches!(
-        files::read(&folder.path().join("nothing")),
-        Err(Error::Io { code: Some(_), .. })
-    ));
+    let missing = Some(2);
+    let path = folder.path().join("nothing");
+    let error = files::read(&path).expect_err("there is no such file");
+    assert!(matches!(error, Error::Io { code, .. } if code == missing));
+    let path = folder.path().join("nowhere").join("net.safetensors");
+    let error = files::write(&path, &content()).expect_err("there is no such folder");
+    assert_eq!(
+        error,
+        Error::Io {
+            path: path.display().to_string(),
+            code: missing,
+            reason: "No such file or directory".to_owned()
+        }
+    );
 }
