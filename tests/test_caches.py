@@ -10,7 +10,7 @@ import pytest
 
 import recurrust as rr
 from reference.comparison import assert_all_close
-from reference.interrupt import interrupt_during
+from reference.interrupt import interrupt_during, slow_input
 from reference.layers import Arrays, gradients_of, make_case, randomize
 
 OPTIONS: list[dict[str, Any]] = [
@@ -190,9 +190,8 @@ def test_errors_leave_the_gradients_as_they_were(rng: np.random.Generator) -> No
 
 def test_interrupt_leaves_the_gradients_as_they_were(rng: np.random.Generator) -> None:
     """Ctrl-C while a long backward pass runs in the main thread."""
-    layer = rr.LSTM(32, 256, num_layers=2)
-    x = rng.normal(size=(400, 24, 32)).astype("f4")
-    y, _, cache = layer.forward_with_cache(x)
+    layer = rr.LSTM(32, 128, num_layers=2)
+    y, _, cache = layer.forward_with_cache(slow_input(layer))
     for parameter in layer.parameters():
         parameter.grad[...] = rng.normal(size=parameter.shape)
     before = gradients_of(layer)

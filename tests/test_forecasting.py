@@ -57,7 +57,7 @@ class TestBaselines:
             ("climatology", 0.741, 0.751),
             ("AR(12)", 0.540, 0.928),
             ("AR(2) on anomalies", 0.457, 0.801),
-            ("damped persistence on anomalies", 0.470, 0.771),
+            ("damped persistence", 0.4695, 0.7705),
         ],
     )
     def test_errors_on_monthly_sea_temperatures(
@@ -146,15 +146,23 @@ class TestScores:
             "AR(2)": Score.of(np.array([[2.5, 0.0]]), actual),
         }
         assert forecasting.verdict(scores, "LSTM", 2, "day") == [
-            "One day ahead: the LSTM wins with an RMSE of 1.00; the best baseline, mean, has 2.00.",
-            "Days 1 to 2: a simple baseline wins. mean has an RMSE of 1.58, the LSTM 2.24.",
+            "One day ahead: the LSTM wins. RMSE of LSTM 1.00; the best baseline is mean 2.00.",
+            "Days 1 to 2: simple baselines win. RMSE of mean 1.58, AR(2) 1.77; LSTM 2.24.",
         ]
 
     def test_verdict_on_a_tie_and_one_step(self) -> None:
         score = Score.of(np.zeros((1, 1)), np.zeros((1, 1)))
         assert forecasting.verdict({"LSTM": score, "mean": score}, "LSTM", 1) == [
-            "One step ahead: mean is as good as the LSTM, RMSE 0.000."
+            "One step ahead: mean is as good as the LSTM, RMSE 0.00."
         ]
+
+    @pytest.mark.parametrize(
+        ("errors", "text"), [((0.0123, 450.0), "0.0123"), ((2e-9, 3e-9), "2.000e-09")]
+    )
+    def test_three_digits_of_the_best_show(self, errors: tuple[float, float], text: str) -> None:
+        first, second = (Score.of(np.full((1, 1), error), np.zeros((1, 1))) for error in errors)
+        table = forecasting.comparison_table({"LSTM": first, "mean": second}, 1)
+        assert table.splitlines()[2].split() == ["LSTM", f"{text}*", f"{text}*"]
 
     @pytest.mark.parametrize(
         ("steps", "fraction", "expected"), [(732, 0.2, 585), (10, 0.9, 1), (10, 0.3, 7)]
@@ -200,8 +208,9 @@ class TestSeason:
             np.arange(100.0),
             np.full(100, 3.0),
             np.arange(5.0),
+            np.random.default_rng(1).normal(scale=1e300, size=100),
         ],
-        ids=["noise", "line", "constant", "short"],
+        ids=["noise", "line", "constant", "short", "huge"],
     )
     def test_finds_none_where_there_is_none(self, values: np.ndarray) -> None:
         assert forecasting.find_period(values) is None
@@ -268,6 +277,12 @@ class TestReadCsv:
         series = read_csv(write(tmp_path, "year;spots\n1700;5\n1701;11\n"))
         assert series.name == "spots"
         assert series.time.following(1) == ["1702"]
+
+    def test_year_and_month_in_two_columns(self, tmp_path: Path) -> None:
+        series = read_csv(write(tmp_path, "Year,Month,v\n2000,11,5\n2000,12,6\n2001,1,7\n"))
+        assert (series.name, series.values.tolist()) == ("v", [5.0, 6.0, 7.0])
+        assert series.time.labels == ("2000-11", "2000-12", "2001-01")
+        assert series.time.following(1) == ["2001-02"]
 
     def test_chosen_columns(self, tmp_path: Path) -> None:
         path = write(tmp_path, "a\tb\tc\n1\t10\t5\n2\t20\t7\n")
@@ -361,7 +376,7 @@ class TestForecaster:
         origins = forecasting.held_out_origins(400, 320, 6)
         actual = values[origins[:, np.newaxis] + np.arange(6)]
         baselines = forecasting.baseline_forecasts(values, 320, origins, 6, window=12, period=12)
-        damped = Score.of(baselines["damped persistence on anomalies"], actual)
+        damped = Score.of(baselines["damped persistence"], actual)
         assert Score.of(forecaster.predict(values, origins), actual).rmse < 0.6 * damped.rmse
 
     def test_goes_on_counting(self) -> None:
@@ -369,6 +384,12 @@ class TestForecaster:
         np.testing.assert_allclose(
             Forecaster(5).fit(values).forecast(values), [101, 102, 103, 104, 105], rtol=0.02
         )
+
+    def test_unfinished_season_on_a_trend(self) -> None:
+        time = np.arange(127)
+        series = 0.5 * time + np.sin(2 * np.pi * time / 12)
+        forecast = quick(horizon=6, period=12, learning_rate=1e-12).fit(series[:116])
+        np.testing.assert_allclose(forecast.forecast(series[:121]), series[121:], atol=0.1)
 
     def test_constant_series(self) -> None:
         values = np.full(60, 0.1)
@@ -387,7 +408,7 @@ class TestForecaster:
         expected = forecasting.baseline_forecasts(values, 160, origins, 4, window=2, period=12)
         np.testing.assert_allclose(
             forecaster.predict(values, origins),
-            expected["damped persistence on anomalies"],
+            expected["damped persistence"],
             rtol=1e-6,
         )
 
@@ -500,6 +521,7 @@ class TestForecaster:
             ("dropout", 1.0),
             ("learning_rate", 0.0),
             ("learning_rate", float("inf")),
+            ("weight_decay", -0.1),
             ("validation_fraction", 1.0),
         ],
     )

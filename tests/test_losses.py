@@ -127,6 +127,24 @@ def test_what_does_not_count_may_be_anything(rng: np.random.Generator) -> None:
                 assert not got_gradient[~mask].any()
 
 
+def test_classes_that_do_not_count_need_not_exist(rng: np.random.Generator) -> None:
+    pred = rng.normal(size=(4, 3))
+    mask = np.array([True, False, True, False])
+    loss = rr.CrossEntropyLoss(weight=[1.0, 2.0, 3.0])
+    expected = loss(pred[mask], [0, 2])
+    for padding in (-1, 3, -100, 10**6):
+        target = [0, padding, 2, padding]
+        for weights in ({"mask": mask}, {"sample_weight": mask.astype(float)}):
+            value, gradient = loss.value_and_grad(pred, target, **weights)
+            assert value == pytest.approx(expected, rel=1e-14)
+            assert not gradient[~mask].any()
+            assert loss.total_weight(pred, target, **weights) == 4
+        with pytest.raises(rr.ConfigError, match=r"target\[1\]"):
+            loss(pred, target, mask=[True, True, True, False])
+        with pytest.raises(rr.ConfigError, match=r"target\[3\]"):
+            loss(pred, target, mask=mask | np.array([False, False, False, True]))
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_nothing_that_counts_is_zero(reduction: str) -> None:
     for loss, target in (
