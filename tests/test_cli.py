@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +77,10 @@ def test_table_says_so_when_a_baseline_wins(capsys: pytest.CaptureFixture[str]) 
     status = main(["forecast", str(ELNINO), "--seed", "0", *FAST, "-q"])
     printed = capsys.readouterr()
     assert status == 0
-    assert "One month ahead: a simple baseline wins. RMSE of AR(2) on anomalies" in printed.out
-    assert "Months 1 to 12: a simple baseline wins. RMSE of climatology 0.751; LSTM" in printed.out
+    # Others may win beside the best: damped persistence is close to so short a training.
+    wins = r"(a simple baseline wins|simple baselines win)\. RMSE of"
+    assert re.search(rf"One month ahead: {wins} AR\(2\) on anomalies 0\.457", printed.out)
+    assert re.search(rf"Months 1 to 12: {wins} climatology 0\.751", printed.out)
     assert printed.err == ""
     times = [line.split(",")[0] for line in Path("elnino_forecast.csv").read_text().splitlines()]
     assert times[1:] == [f"2011-{month:02d}" for month in range(1, 13)]
@@ -176,8 +179,9 @@ def test_progress_without_a_terminal_goes_to_stderr(capsys: pytest.CaptureFixtur
         ),
         (monthly(), ("--horizon", "0"), "horizon must be at least 1, got 0"),
         (monthly(), ("--horizon", "1000000000"), "need at least"),
-        (monthly(), ("--period", "1"), "period must be at least 2, got 1"),
-        (monthly(), ("--period", "70"), "--period 70"),
+        (monthly(), ("--period", "1"), "--period must be at least 2, got 1"),
+        (monthly(), ("--period", "70"), "--period 70 and --test-fraction 0.2 need at least 175"),
+        (monthly(), ("--period", "70", "--keep-season"), "need at least 175"),
         (monthly(), ("--test-fraction", "1.5"), "test_fraction must be in (0, 1), got 1.5"),
         (monthly(), ("--dropout", "1"), "dropout must be in [0, 1), got 1.0"),
         (monthly(), ("--plot", "p.xyz"), "--plot p.xyz: the ending must be one of"),

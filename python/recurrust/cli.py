@@ -43,8 +43,8 @@ the table:
   Text in UTF-8 with a header row; cells separated by commas, semicolons, tabs or bars; a decimal
   point; no missing values. Two forms are told apart by their header:
     long  one row a value, oldest first. The values are the only column of numbers, or --column.
-          The times, if there are any, are --time-column, else the first column that is named
-          after a time (time, date, year, month, ...), else the first one of dates.
+          The times, if there are any, are --time-column, else the columns year and month, else
+          the first column named after a time (time, date, year, ...), else the first of dates.
     wide  one row a year: a column for each month (JAN, January or 1, in any order) and one for
           the year. A table with all twelve months is taken as wide unless --column is given or
           --form says otherwise. Blank months at the end of the last year are left off.
@@ -56,8 +56,9 @@ the method:
   measured on what comes before it. The seasonal means are taken off, the rest is scaled, and the
   network learns by how much the values depart from damped persistence (for each step ahead a
   straight line in the last value). A first run on most of the training part, stopped early on
-  its last fifth, finds the number of epochs; a second run on all of it makes the model. Tested
-  are all forecasts that lie wholly in the test part. The same model makes the final forecast.
+  its last fifth (at least the horizon), finds the number of epochs; a second run on all of it
+  makes the model. Tested are all forecasts that lie wholly in the test part. The same model
+  makes the final forecast.
 
 example:
   recurrust forecast elnino.csv --horizon 12 --plot elnino_forecast.png
@@ -176,7 +177,8 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
         ("--dropout", float, 0.2, "P", "dropout after each LSTM layer"),
         ("--epochs", int, 200, "N", "the most epochs to train"),
         ("--patience", int, 50, "N", "epochs without improvement before training stops"),
-        ("--learning-rate", float, 0.003, "R", "step size of Adam"),
+        ("--learning-rate", float, 0.003, "R", "step size of AdamW"),
+        ("--weight-decay", float, 1.0, "R", "shrinking of the weights, relative to the step size"),
         ("--seed", int, 0, "N", "seed of weights, shuffling and dropout"),
     ):
         network.add_argument(
@@ -314,9 +316,10 @@ def _forecast(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         patience=options.patience,
         learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
         seed=options.seed,
     )
-    _check_length(options, series, forecaster)
+    _check_length(options, series, forecaster.least_steps, period)
     origins = held_out_origins(len(series), train_size, options.horizon)
     unit = series.time.unit
     labels = series.time.labels
@@ -335,7 +338,7 @@ def _forecast(options: argparse.Namespace) -> None:
     )
 
     forecaster.fit(train, callbacks=_progress(options.quiet))
-    print(f"Epochs: {forecaster.best_epoch}, found on the last fifth of the training part")
+    print(f"Epochs: {forecaster.best_epoch}, found on the end of the training part")
     # One step ahead can be forecast up to the very end; scores need all steps.
     predictions = forecaster.predict(series.values, np.arange(train_size, len(series)))
     forecasts = {"LSTM": predictions[: len(origins)]} | baseline_forecasts(
@@ -373,6 +376,8 @@ def _season(wanted: int | str, series: Series, train_size: int) -> tuple[int | N
     if wanted == "none":
         return None, "as asked"
     if isinstance(wanted, int):
+        if wanted < 2:
+            raise ConfigError(f"--period must be at least 2, got {wanted}")
         return wanted, "as asked"
     year = series.time.year_length
     if year is not None and train_size >= 2 * year:
@@ -381,16 +386,19 @@ def _season(wanted: int | str, series: Series, train_size: int) -> tuple[int | N
     return found, "found in the training part" if found else "none found in the training part"
 
 
-def _check_length(options: argparse.Namespace, series: Series, forecaster: Forecaster) -> None:
+def _check_length(
+    options: argparse.Namespace, series: Series, least_steps: int, period: int | None
+) -> None:
     """Raise if training or test part is too short, with the length that would do."""
+    least_training = max(least_steps, 2 * (period or 0))
 
     def enough(steps: int) -> bool:
         train_size = training_size(steps, options.test_fraction)
-        return train_size >= forecaster.least_steps and steps - train_size >= options.horizon
+        return train_size >= least_training and steps - train_size >= options.horizon
 
     if enough(len(series)):
         return
-    season = "" if forecaster.period is None else f", --period {forecaster.period}"
+    season = "" if period is None else f", --period {period}"
     raise ShapeError(
         f"{options.csv} has {len(series)} values, but --window {options.window}, --horizon "
         f"{options.horizon}{season} and --test-fraction {options.test_fraction} need at least "

@@ -7,14 +7,8 @@
 
 from __future__ import annotations
 
-from recurrust.forecasting.baselines import baseline_forecasts
-from recurrust.forecasting.evaluation import (
-    Score,
-    comparison_table,
-    held_out_origins,
-    training_size,
-    verdict,
-)
+from recurrust.forecasting.comparison import baseline_forecasts, comparison_table, verdict
+from recurrust.forecasting.evaluation import Score, held_out_origins, training_size
 from recurrust.forecasting.forecaster import Forecaster
 from recurrust.forecasting.plot import plot_forecast
 from recurrust.forecasting.season import find_period, seasonal_means

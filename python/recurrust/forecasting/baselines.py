@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recurrust.exceptions import ShapeError
-from recurrust.forecasting.season import seasonal_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Autoregression",
     "DampedPersistence",
-    "baseline_forecasts",
     "climatology",
     "persistence",
     "seasonal_naive",
@@ -227,56 +225,3 @@ class Autoregression:
             recent = known[:, step : step + order]
             known[:, order + step] = recent @ self.coefficients + self.intercept
         return known[:, order:]
-
-
-def baseline_forecasts(
-    values: NDArray[np.float64],
-    train_size: int,
-    origins: NDArray[np.int64],
-    horizon: int,
-    *,
-    window: int,
-    period: int | None,
-) -> dict[str, NDArray[np.float64]]:
-    """Forecast with every baseline.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape (steps,): training and test part.
-    train_size : int
-        How many values, from the start, the baselines are fitted on.
-    origins : ndarray of int
-        Shape (N,): the first index of each forecast.
-    horizon : int
-        Steps to forecast.
-    window : int
-        Order of the autoregression on the plain values.
-    period : int or None
-        Steps in a season. "anomalies" are the values less the seasonal means of the training
-        part. Without a season there are no anomalies, no seasonal naive forecast, and the
-        climatology is the mean.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Forecasts of shape (N, horizon) by the baseline's name.
-    """
-    train = values[:train_size]
-    means = seasonal_means(train, period or 1)
-    expected = climatology(means, origins, horizon)
-    anomalies = values - means[np.arange(len(values)) % len(means)]
-    known = anomalies[:train_size]
-    damped = DampedPersistence.fit(known, horizon).predict(anomalies[origins - 1])
-    second_order = Autoregression.fit(known, 2).predict(anomalies, origins, horizon)
-    plain = Autoregression.fit(train, window).predict(values, origins, horizon)
-    forecasts = {"persistence": persistence(values, origins, horizon)}
-    if period is not None:
-        forecasts["seasonal naive"] = seasonal_naive(values, origins, horizon, period)
-    on_anomalies = "" if period is None else " on anomalies"
-    return forecasts | {
-        "mean" if period is None else "climatology": expected,
-        f"AR({window})": plain,
-        f"AR(2){on_anomalies}": expected + second_order,
-        f"damped persistence{on_anomalies}": expected + damped,
-    }

@@ -11,7 +11,7 @@ import numpy as np
 from recurrust.data import windows
 from recurrust.exceptions import ConfigError
 from recurrust.forecasting.baselines import DampedPersistence, climatology
-from recurrust.forecasting.season import seasonal_means
+from recurrust.forecasting.season import seasonal_means, straight_trend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,9 @@ class Preparation:
     Attributes
     ----------
     season : ndarray of float64
-        Shape (period,): seasonal means; of shape (1,), the mean, for a series without season.
+        Shape (period,): means of the phases of the season, free of a straight trend; of shape
+        (1,), the mean, for a series without season. The trend stays in the values: an unfinished
+        season at the end must not bend the means.
     scale : float
         Standard deviation of the values less their seasonal means.
     lines : DampedPersistence
@@ -59,9 +61,9 @@ class Preparation:
         ConfigError
             If the values are too large to be squared.
         """
-        season = seasonal_means(values, period or 1)
-        anomalies = values - season[np.arange(len(values)) % len(season)]
         with np.errstate(over="ignore", invalid="ignore"):
+            season = seasonal_means(values - straight_trend(values), period or 1)
+            anomalies = values - season[np.arange(len(values)) % len(season)]
             scale = float(anomalies.std())
         if not np.isfinite(scale):
             raise ConfigError("values are too large for their standard deviation to be finite")

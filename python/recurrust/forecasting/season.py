@@ -11,12 +11,13 @@ from recurrust.exceptions import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_period", "seasonal_means"]
+__all__ = ["find_period", "seasonal_means", "straight_trend"]
 
 # A season must explain this share of the variance of values that it was not measured on.
 _LEAST_SHARE = 0.1
 # Multiples of a season explain as much as the season itself, but for noise.
 _NEAR_BEST = 0.9
+_QUARTERS = 4
 
 
 def seasonal_means(values: NDArray[np.float64], period: int) -> NDArray[np.float64]:
@@ -44,14 +45,33 @@ def seasonal_means(values: NDArray[np.float64], period: int) -> NDArray[np.float
     return np.array([values[phase::period].mean() for phase in range(period)])
 
 
+def straight_trend(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the straight line through the values by least squares, less its mean.
+
+    Parameters
+    ----------
+    values : ndarray
+        Shape (steps,), at least one.
+
+    Returns
+    -------
+    ndarray
+        Shape (steps,).
+    """
+    steps = np.arange(len(values), dtype=np.float64) - (len(values) - 1) / 2
+    slope = float(steps @ values) / max(float(steps @ steps), 1.0)
+    trend: NDArray[np.float64] = slope * steps
+    return trend
+
+
 def find_period(values: NDArray[np.float64]) -> int | None:
     """Find the length of the season, if there is one.
 
     Candidates are the lags whose autocorrelation, a straight trend removed, stands out of the
-    band of white noise. Each is judged by the share of the variance of the second half of the
-    series that the seasonal means of the first half explain; so a cycle whose length wanders is
-    no season. The shortest lag that comes near the best one is returned, if that explains at
-    least a tenth.
+    band of white noise. Each is judged by how much of the variance of a quarter of the series
+    the seasonal means of the other three explain, in the worst of the four cases; so a cycle
+    whose length wanders is no season. The shortest lag that comes near the best one is returned,
+    if that explains at least a tenth.
 
     Parameters
     ----------
@@ -66,10 +86,11 @@ def find_period(values: NDArray[np.float64]) -> int | None:
     count = len(values)
     if count < 8:
         return None
-    steps = np.arange(count)
-    detrended = values - np.polynomial.Polynomial.fit(steps, values, 1)(steps)
+    # Nothing below depends on the size of the values; so squares can't overflow.
+    scaled = values / max(float(np.abs(values).max()), np.finfo(np.float64).tiny)
+    detrended = scaled - scaled.mean() - straight_trend(scaled)
     spread = detrended @ detrended
-    if spread <= 1e-20 * (values @ values):
+    if spread <= 1e-20 * (scaled @ scaled):
         return None
     explained: dict[int, float] = {}
     for lag in range(2, count // 4 + 1):
@@ -82,9 +103,16 @@ def find_period(values: NDArray[np.float64]) -> int | None:
 
 
 def _share_explained(values: NDArray[np.float64], period: int) -> float:
-    """Return how much of the second half's variance the first half's season explains."""
-    half = len(values) // 2
-    later = values[half:]
-    phases = np.arange(half, len(values)) % period
-    rest = later - seasonal_means(values[:half], period)[phases]
-    return float(1 - rest.var() / later.var()) if later.var() > 0 else 0.0
+    """Return how much of a quarter's variance the season of the rest explains, at worst."""
+    steps = np.arange(len(values))
+    phases, quarters = steps % period, steps * _QUARTERS // len(values)
+    shares = []
+    for quarter in range(_QUARTERS):
+        inside = quarters == quarter
+        # No phase is missing: one piece of the rest is at least half the series, two seasons.
+        counts = np.bincount(phases[~inside], minlength=period)
+        means = np.bincount(phases[~inside], values[~inside], minlength=period) / counts
+        variance = values[inside].var()
+        rest = values[inside] - means[phases[inside]]
+        shares.append(1 - rest.var() / variance if variance > 0 else 0.0)
+    return float(min(shares))

@@ -107,7 +107,8 @@ def read_csv(
     separated by commas, semicolons, tabs or bars, and numbers written with a decimal point. Two
     forms are understood:
 
-    * long: one row a value, oldest first. A time column is optional.
+    * long: one row a value, oldest first. A time column, or one for the year and one for the
+      month, is optional.
     * wide: one row a year, with twelve columns named after the months (``JAN``, ``January`` or
       ``1``, in any order) and one for the year. Other columns are left aside. Months that are
       still blank at the end of the last row are left off.
@@ -198,17 +199,26 @@ def _read_long(table: _Table, column: str | None, time_column: str | None) -> Se
     )
     if times == values:
         raise ConfigError(f"column and time_column are both {column!r}")
-    if times is None:
-        times = _likely_time_column(table, values)
     numbers = [table.number(row, values) for row in range(len(table.rows))]
-    if times is None:
-        time = TimeAxis.counted(len(numbers))
-    else:
-        time = TimeAxis.read(table.cells(times), table.columns[times] or "time")
     name = table.columns[values]
     if not name or name.isdigit():
         name = table.path.stem
-    return Series(name, np.array(numbers), time, "long")
+    return Series(name, np.array(numbers), _time_axis(table, values, times), "long")
+
+
+def _time_axis(table: _Table, values: int, times: int | None) -> TimeAxis:
+    """Return the times of a long table; `times` is their column, where one was asked for."""
+    names = [name.lower() for name in table.columns]
+    if times is None and {"year", "month"} <= set(names):
+        year, month = names.index("year"), names.index("month")
+        if values not in (year, month):
+            labels = [f"{row[year]}-{row[month]:0>2}" for row in table.rows]
+            return TimeAxis.read(labels, "month")
+    if times is None:
+        times = _likely_time_column(table, values)
+    if times is None:
+        return TimeAxis.counted(len(table.rows))
+    return TimeAxis.read(table.cells(times), table.columns[times] or "time")
 
 
 def _read_wide(table: _Table, months: list[int], time_column: str | None) -> Series:
