@@ -19,12 +19,12 @@ use pyo3::types::PyDict;
 
 use crate::engine::Sequence;
 use crate::error::{Error, checked_size, shape_text};
-use crate::float::Float;
 use crate::memory::copied_vec;
 use crate::parameters::Parameters;
+use crate::simd::SimdFloat;
 
 /// Element types that cross the boundary.
-pub trait Number: Float + Element {}
+pub trait Number: SimdFloat + Element {}
 impl Number for f32 {}
 impl Number for f64 {}
 

@@ -8,6 +8,7 @@ use crate::engine::threads;
 use crate::error::Error;
 use crate::memory::collected_vec;
 use crate::random::{self, StreamState};
+use crate::simd::InstructionSet;
 
 /// Restart the process-wide random stream.
 ///
@@ -97,7 +98,7 @@ pub fn get_num_threads() -> usize {
 pub fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
     info.set_item("version", env!("CARGO_PKG_VERSION"))?;
-    info.set_item("instruction_set", "scalar")?;
+    info.set_item("instruction_set", InstructionSet::current().name())?;
     info.set_item("num_threads", threads::num_threads())?;
     let profile = if cfg!(debug_assertions) {
         "debug"

@@ -52,7 +52,7 @@ impl Cell for Lstm {
         &ACCUMULATORS
     }
 
-    #[inline]
+    #[inline(always)]
     fn forward<V: Vector>(&self, [a_i, a_f, a_g, a_o]: [V; 4], [_, c]: [V; 2]) -> ([V; 2], [V; 4]) {
         let i = a_i.sigmoid().flush_tiny();
         let f = a_f.sigmoid().flush_tiny();
@@ -63,7 +63,7 @@ impl Cell for Lstm {
         ([h_new, c_new], [i, f, g, o])
     }
 
-    #[inline]
+    #[inline(always)]
     fn backward<V: Vector>(
         &self,
         [i, f, g, o]: [V; 4],

@@ -1,19 +1,17 @@
 //! The backward pass of one direction: complete backpropagation through time.
 
-use ndarray::{Axis, s};
-
 use super::forward::{Tape, clear_rows};
-use super::packing::{PackedGradients, PackedWeights, matrix, matrix_mut};
-use super::products::{ProductPath, add_outer_product, add_product_transposed};
-use super::sequence::{Layout, Sequence, SequenceMut};
+use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights};
+use super::sequence::{Sequence, SequenceMut};
+use super::tile::{for_row_chunks, sweep};
 use super::workspace::Pool;
-use super::{LANES, steps_per_block};
+use super::{Geometry, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::simd::{Portable, Registers, Vector};
+use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
 
 /// The operands of one call.
 pub struct Backward<'a, F> {
@@ -47,10 +45,26 @@ pub struct Backward<'a, F> {
 ///
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
-pub fn backward<F: Float>(call: Backward<'_, F>) -> Result<()> {
-    with_cell!(call.weights.geometry().cell, cell => run::<Portable<F, LANES>, _>(cell, call))
+pub fn backward<F: SimdFloat>(call: Backward<'_, F>) -> Result<()> {
+    let set = call.weights.geometry().set;
+    with_cell!(call.weights.geometry().cell, cell => dispatch(set, Run { cell, call }))
 }
 
+struct Run<'a, F, C> {
+    cell: C,
+    call: Backward<'a, F>,
+}
+
+impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(self) -> Result<()> {
+        run::<V, C>(self.cell, self.call)
+    }
+}
+
+#[inline(always)]
 fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()> {
     let Backward {
         weights,
@@ -66,6 +80,7 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
         interrupt,
     } = call;
     let geometry = weights.geometry();
+    let transposed = weights.transposed()?;
     let (count, rows) = (steps.steps(), steps.rows());
     let (hidden, padded, width) = (geometry.hidden, geometry.padded_hidden(), geometry.width());
     let per_state = rows * padded;
@@ -75,9 +90,10 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
     let per_block = steps_per_block(rows).min(count);
     // The gradients of one block's accumulators.
     let mut gradients = pool.take(checked_size(&[per_block, rows, width])?)?;
-    // The gradient that reaches the previous hidden state through the accumulators.
-    let mut through = pool.take(per_state)?;
-    let mut column_sums = pool.take(width)?;
+    // A tile of a product with the transposed weights.
+    let mut tile = pool.take(V::TILE_ROWS * geometry.panel())?;
+    // The gradients of one register set of a whole block.
+    let mut column = pool.take(per_block * rows * geometry.register_set())?;
 
     for block in (0..count.div_ceil(per_block.max(1))).rev() {
         let start = block * per_block;
@@ -94,40 +110,33 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
                 Direction::Backward => count - 1 - position,
             };
             let valid = steps.valid(step);
-            let is_valid = |row: usize| valid.is_none_or(|valid| valid[row]);
             let at_step = &mut used[(step - times.start) * rows * width..][..rows * width];
             for row in 0..rows {
                 let to = &mut at_step[row * width..][..width];
-                if !is_valid(row) {
+                if valid.is_some_and(|valid| !valid[row]) {
                     to.fill(num_traits::Zero::zero());
                     continue;
                 }
                 if let Some(dy) = &output_gradient {
-                    let dh = &mut state_gradient[row * padded..][..hidden];
-                    for (sum, &value) in dh.iter_mut().zip(dy.row(step, row)) {
-                        *sum += value;
-                    }
+                    add(&mut state_gradient[row * padded..], dy.row(step, row));
                 }
-                let place = RowPlace {
-                    saved_start: (step * rows + row) * geometry.saved_width(),
-                    tape_start: step * per_state + row * padded,
-                    state_start: row * padded,
-                    per_state,
-                };
+                let place = RowPlace::new(geometry, (step, row), rows);
                 step_row::<V, C>(cell, tape, &place, state_gradient, to);
             }
             if valid.is_none_or(|valid| valid.contains(&true)) {
-                through.fill(num_traits::Zero::zero());
-                add_product_transposed(
-                    ProductPath::for_rows(rows),
-                    matrix(at_step, rows, width),
-                    weights.hidden(),
-                    matrix_mut(&mut through, rows, padded).slice_mut(s![.., ..hidden]),
+                // What reaches the previous hidden state through the accumulators. The rows of
+                // invalid steps have zero gradients, so they receive nothing here.
+                let dh = &mut state_gradient[..per_state];
+                product::<V>(
+                    at_step,
+                    width,
+                    transposed.hidden(),
+                    hidden,
+                    &mut tile,
+                    |row, from, values| {
+                        add(&mut dh[row * padded + from..], values);
+                    },
                 );
-                // The rows of invalid steps have zero gradients, so they receive nothing here.
-                for (sum, &value) in state_gradient[..per_state].iter_mut().zip(through.iter()) {
-                    *sum += value;
-                }
             }
             if let Some(resets) = steps.resets_entering(step, direction) {
                 clear_rows(state_gradient, resets, padded);
@@ -136,25 +145,30 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
 
         // What the whole block adds to the gradients of weights and input.
         let block_rows = times.len() * rows;
-        let block_gradients = matrix(used, block_rows, width);
         let inputs = geometry.inputs;
-        let x = Sequence::contiguous(input, Layout::TimeMajor, (count, rows, inputs));
-        x.matrices(&times, |x, _| {
-            add_outer_product(block_gradients, x, weight_gradients.input_mut());
-        });
-        let entering = &tape.state(0)[times.start * per_state..][..block_rows * padded];
-        add_outer_product(
-            block_gradients,
-            matrix(entering, block_rows, padded),
-            weight_gradients.hidden_mut(),
-        );
-        add_column_sums(used, &mut column_sums, weight_gradients.bias_mut());
+        let features = Features {
+            x: &input[times.start * rows * inputs..][..block_rows * inputs],
+            inputs,
+            h: &tape.state(0)[times.start * per_state..][..block_rows * padded],
+            hidden,
+            padded,
+        };
+        let column = &mut column[..block_rows * geometry.register_set()];
+        weight_products::<V, C>(used, &features, column, weight_gradients);
         if let Some(dx) = &mut input_gradient {
-            let path = ProductPath::for_rows(block_rows);
-            dx.matrices_mut(&times, |to, rows| {
-                let from = block_gradients.slice_axis(Axis(0), rows);
-                add_product_transposed(path, from, weights.input(), to);
-            });
+            product::<V>(
+                used,
+                width,
+                transposed.input(),
+                inputs,
+                &mut tile,
+                |row, from, values| {
+                    add(
+                        &mut dx.row_mut(times.start + row / rows, row % rows)[from..],
+                        values,
+                    );
+                },
+            );
         }
     }
     Ok(())
@@ -168,9 +182,22 @@ struct RowPlace {
     per_state: usize,
 }
 
+impl RowPlace {
+    #[inline(always)]
+    fn new(geometry: &Geometry, (step, row): (usize, usize), rows: usize) -> Self {
+        let padded = geometry.padded_hidden();
+        Self {
+            saved_start: (step * rows + row) * geometry.saved_width(),
+            tape_start: (step * rows + row) * padded,
+            state_start: row * padded,
+            per_state: rows * padded,
+        }
+    }
+}
+
 /// One step of one row: all registers of units. Replaces the row's state gradient by that of the
 /// previous states along the direct paths, and writes the accumulators' gradients.
-#[inline]
+#[inline(always)]
 fn step_row<V: Vector, C: Cell>(
     cell: C,
     tape: &Tape<V::Element>,
@@ -178,36 +205,167 @@ fn step_row<V: Vector, C: Cell>(
     state_gradient: &mut [V::Element],
     accumulator_gradients: &mut [V::Element],
 ) {
-    let accumulator_len = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
+    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
     let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
-    for (block, to) in accumulator_gradients
-        .chunks_exact_mut(accumulator_len)
-        .enumerate()
-    {
+    let count = <C::States<V> as Registers<V>>::COUNT;
+    for (block, to) in accumulator_gradients.chunks_exact_mut(set).enumerate() {
         let saved = &tape.saved()[place.saved_start + block * saved_len..][..saved_len];
         let offset = block * V::LANES;
-        let previous =
-            C::States::<V>::build(|state| V::load(&tape.state(state)[place.tape_start + offset..]));
-        let at = |state: usize| place.state_start + offset + state * place.per_state;
-        let gradient = C::States::<V>::build(|state| V::load(&state_gradient[at(state)..]));
-        let (sums, direct) = cell.backward::<V>(C::Saved::<V>::load(saved), previous, gradient);
-        sums.store(to);
-        for state in 0..<C::States<V> as Registers<V>>::COUNT {
-            direct.get(state).store(&mut state_gradient[at(state)..]);
+        let at = place.state_start + offset;
+        assert!(at + (count - 1) * place.per_state + V::LANES <= state_gradient.len());
+        let states = state_gradient.as_mut_ptr();
+        // SAFETY: saved values and `to` are whole registers; the slices of the tape are checked;
+        // the place in the state gradient was.
+        unsafe {
+            let previous = C::States::<V>::build(|state| {
+                let from = &tape.state(state)[place.tape_start + offset..][..V::LANES];
+                V::load(from.as_ptr())
+            });
+            let gradient =
+                C::States::<V>::build(|state| V::load(states.add(at + state * place.per_state)));
+            let saved = C::Saved::<V>::load(saved.as_ptr());
+            let (sums, direct) = cell.backward::<V>(saved, previous, gradient);
+            sums.store(to.as_mut_ptr());
+            for state in 0..count {
+                direct
+                    .get(state)
+                    .store(states.add(at + state * place.per_state));
+            }
         }
     }
 }
 
-/// Adds the sums of a matrix's columns to `totals`. The sums are made apart in `scratch`: a long
-/// series of blocks would otherwise lose digits of each row against the growing total.
-fn add_column_sums<F: Float>(values: &[F], scratch: &mut [F], totals: &mut [F]) {
-    scratch.fill(F::zero());
-    for row in values.chunks_exact(scratch.len()) {
-        for (sum, &value) in scratch.iter_mut().zip(row) {
-            *sum += value;
-        }
+/// The product of accumulator gradients, rows of `width`, and transposed weights, which has
+/// `columns` columns: calls `result` with a row, a column, and the row's numbers from there on.
+#[inline(always)]
+fn product<V: Vector>(
+    gradients: &[V::Element],
+    width: usize,
+    weights: &[V::Element],
+    columns: usize,
+    tile: &mut [V::Element],
+    mut result: impl FnMut(usize, usize, &[V::Element]),
+) {
+    let panel = PANEL_REGISTERS * V::LANES;
+    assert!(tile.len() >= V::TILE_ROWS * panel);
+    let zero = V::splat(num_traits::Zero::zero());
+    for (index, weights) in weights.chunks_exact(width * panel).enumerate() {
+        let from = index * panel;
+        let count = panel.min(columns - from);
+        for_row_chunks!(V, gradients.len() / width, first, M => {
+            let rows = &gradients[first * width..][..M * width];
+            // SAFETY: M rows of `width` numbers, `width` steps of panels, and a tile of M panels.
+            unsafe {
+                let seed = [[zero; PANEL_REGISTERS]; M];
+                let strides = (width.cast_signed(), 1);
+                let sums =
+                    sweep::<V, _, M>(seed, width, rows.as_ptr(), strides, weights.as_ptr());
+                for (m, row) in sums.iter().enumerate() {
+                    row.store(tile.as_mut_ptr().add(m * panel));
+                }
+            }
+            for m in 0..M {
+                result(first + m, from, &tile[m * panel..][..count]);
+            }
+        });
     }
-    for (total, &sum) in totals.iter_mut().zip(scratch.iter()) {
-        *total += sum;
+}
+
+/// What the weights were multiplied with in a block of steps.
+struct Features<'a, F> {
+    /// (steps * rows, inputs).
+    x: &'a [F],
+    inputs: usize,
+    /// (steps * rows, padded).
+    h: &'a [F],
+    hidden: usize,
+    padded: usize,
+}
+
+/// Adds a block's products of features and accumulator gradients to the weights' gradients, and
+/// the sums of the gradients to the biases'.
+#[inline(always)]
+fn weight_products<V: Vector, C: Cell>(
+    gradients: &[V::Element],
+    features: &Features<'_, V::Element>,
+    column: &mut [V::Element],
+    weight_gradients: &mut PackedGradients<V::Element>,
+) {
+    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
+    let rows = column.len() / set;
+    let width = gradients.len() / rows.max(1);
+    for block in 0..width / set {
+        // The block's gradients one after the other: the sweeps below read them many times.
+        let mut bias = C::Accumulators::<V>::build(|_| V::splat(num_traits::Zero::zero()));
+        for (row, to) in column.chunks_exact_mut(set).enumerate() {
+            let from = &gradients[row * width + block * set..][..set];
+            // SAFETY: both are register sets.
+            unsafe {
+                let values = C::Accumulators::<V>::load(from.as_ptr());
+                bias = C::Accumulators::<V>::build(|index| bias.get(index) + values.get(index));
+                values.store(to.as_mut_ptr());
+            }
+        }
+        let total = &mut weight_gradients.bias.as_mut_slice()[block * set..][..set];
+        // SAFETY: a register set.
+        unsafe { add_to::<V, _>(total.as_mut_ptr(), bias) };
+
+        let (inputs, hidden) = (features.inputs, features.hidden);
+        let of_input =
+            &mut weight_gradients.input.as_mut_slice()[block * inputs * set..][..inputs * set];
+        feature_products::<V, C>(features.x, inputs, column, of_input);
+        let of_hidden =
+            &mut weight_gradients.hidden.as_mut_slice()[block * hidden * set..][..hidden * set];
+        feature_products::<V, C>(features.h, features.padded, column, of_hidden);
+    }
+}
+
+/// Adds, for each feature, the sum over all rows of feature times gradients; `features` has rows of
+/// `stride` numbers, of which as many count as `sums` has register sets.
+#[inline(always)]
+fn feature_products<V: Vector, C: Cell>(
+    features: &[V::Element],
+    stride: usize,
+    column: &[V::Element],
+    sums: &mut [V::Element],
+) {
+    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
+    let (rows, count) = (column.len() / set, sums.len() / set);
+    assert!(features.len() >= rows * stride && count <= stride);
+    let zero = V::splat(num_traits::Zero::zero());
+    for_row_chunks!(V, count, first, M => {
+        let to = &mut sums[first * set..][..M * set];
+        // SAFETY: M features from `first` on in each of `rows` rows, and as many register sets of
+        // gradients; `to` holds M register sets.
+        unsafe {
+            let seed = [C::Accumulators::<V>::build(|_| zero); M];
+            let from = features.as_ptr().add(first);
+            let strides = (1, stride.cast_signed());
+            let tile = sweep::<V, _, M>(seed, rows, from, strides, column.as_ptr());
+            for (m, row) in tile.iter().enumerate() {
+                add_to::<V, _>(to.as_mut_ptr().add(m * set), *row);
+            }
+        }
+    });
+}
+
+/// Adds numbers to the first ones of a slice.
+#[inline(always)]
+fn add<F: Float>(to: &mut [F], values: &[F]) {
+    for (sum, &value) in to.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+/// Adds registers to memory.
+///
+/// # Safety
+/// The registers' numbers at `to` are valid for reads and writes.
+#[inline(always)]
+unsafe fn add_to<V: Vector, R: Registers<V>>(to: *mut V::Element, values: R) {
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        let old = R::load(to);
+        R::build(|index| old.get(index) + values.get(index)).store(to);
     }
 }

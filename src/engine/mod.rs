@@ -13,6 +13,7 @@ mod packing;
 mod products;
 mod sequence;
 pub mod threads;
+mod tile;
 mod workspace;
 
 pub use backward::{Backward, backward};
@@ -21,9 +22,6 @@ pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matri
 pub use products::{ProductPath, add_outer_product, add_product, add_product_transposed};
 pub use sequence::{Layout, Sequence, SequenceMut};
 pub use workspace::{Pool, zeroed_vec};
-
-/// Numbers in a register of the portable engine: one or two registers of every 64-bit processor.
-pub const LANES: usize = 4;
 
 /// How many rows (steps times batch rows) a block of time aims at: enough for large products to
 /// run at full speed, few enough for the accumulators to stay in the cache.

@@ -1,15 +1,23 @@
 //! The weights as the engine wants them, and the way back for gradients.
 //!
-//! Masters stay in PyTorch's layout, gate after gate. Packed, the accumulators of the same units
-//! stand together: column `(block * accumulators + accumulator) * lanes + lane` belongs to unit
-//! `block * lanes + lane`, so that one register tile holds everything a cell needs.
+//! Masters stay in PyTorch's layout, gate after gate. Packed, the accumulators of one register of
+//! units (a block) stand together, for one feature after the other: `(block, feature, accumulator,
+//! lane)`. A tile reads them in the order in which they stand, and then holds everything that a cell
+//! needs to go on. Where all accumulators of all units are counted through, a column is `(block *
+//! accumulators + accumulator) * lanes + lane`, for unit `block * lanes + lane`.
+
+use std::sync::OnceLock;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::cells::{Accumulator, CellKind};
-use crate::error::Result;
+use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::parameters::AlignedBuffer;
+use crate::simd::InstructionSet;
+
+/// Registers side by side in a product with the accumulators' gradients.
+pub(super) const PANEL_REGISTERS: usize = 4;
 
 /// Sizes of one direction of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +28,9 @@ pub struct Geometry {
     pub inputs: usize,
     /// Units.
     pub hidden: usize,
-    /// Numbers in a vector register.
+    /// The instruction set that computes.
+    pub set: InstructionSet,
+    /// Numbers in one of its registers.
     pub lanes: usize,
 }
 
@@ -41,6 +51,18 @@ impl Geometry {
     #[must_use]
     pub fn width(&self) -> usize {
         self.padded_hidden() * self.cell.accumulators().len()
+    }
+
+    /// Numbers in all accumulators of one register of units.
+    #[must_use]
+    pub fn register_set(&self) -> usize {
+        self.cell.accumulators().len() * self.lanes
+    }
+
+    /// Columns that a product with the accumulators' gradients makes at a time.
+    #[must_use]
+    pub fn panel(&self) -> usize {
+        PANEL_REGISTERS * self.lanes
     }
 
     /// Saved values of every unit.
@@ -77,9 +99,23 @@ pub struct MasterWeights<W> {
 #[derive(Debug)]
 pub struct PackedWeights<F> {
     geometry: Geometry,
+    /// (blocks, inputs, accumulators, lanes).
     input: AlignedBuffer<F>,
+    /// (blocks, hidden, accumulators, lanes).
     hidden: AlignedBuffer<F>,
+    /// (blocks, accumulators, lanes).
     bias: AlignedBuffer<F>,
+    /// What the backward pass multiplies by, made when first needed.
+    transposed: OnceLock<TransposedWeights<F>>,
+}
+
+/// Weights for products with the accumulators' gradients: panels of [`Geometry::panel`] columns.
+#[derive(Debug)]
+pub struct TransposedWeights<F> {
+    /// (panels of inputs, width, panel).
+    input: AlignedBuffer<F>,
+    /// (panels of hidden, width, panel).
+    hidden: AlignedBuffer<F>,
 }
 
 impl<F: Float> PackedWeights<F> {
@@ -92,28 +128,33 @@ impl<F: Float> PackedWeights<F> {
         let width = geometry.width();
         let mut packed = Self {
             geometry,
-            input: AlignedBuffer::zeroed(inputs * width)?,
-            hidden: AlignedBuffer::zeroed(hidden * width)?,
+            input: AlignedBuffer::zeroed(checked_size(&[inputs, width])?)?,
+            hidden: AlignedBuffer::zeroed(checked_size(&[hidden, width])?)?,
             bias: AlignedBuffer::zeroed(width)?,
+            transposed: OnceLock::new(),
         };
         let to_input = packed.input.as_mut_slice();
         let to_hidden = packed.hidden.as_mut_slice();
         let to_bias = packed.bias.as_mut_slice();
+        let set = geometry.register_set();
         geometry.columns(|accumulator, unit, column| {
+            let (block, offset) = (column / set, column % set);
+            let scatter = |to: &mut [F], from: &[F]| {
+                let start = block * set * from.len() + offset;
+                for (k, &weight) in from.iter().enumerate() {
+                    to[start + k * set] = weight;
+                }
+            };
             if let Some(gate) = accumulator.input_gate {
                 let row = gate * hidden + unit;
-                for (k, &weight) in master.input[row * inputs..][..inputs].iter().enumerate() {
-                    to_input[k * width + column] = weight;
-                }
+                scatter(to_input, &master.input[row * inputs..][..inputs]);
                 if let Some((bias, _)) = master.biases {
                     to_bias[column] += bias[row];
                 }
             }
             if let Some(gate) = accumulator.hidden_gate {
                 let row = gate * hidden + unit;
-                for (k, &weight) in master.hidden[row * hidden..][..hidden].iter().enumerate() {
-                    to_hidden[k * width + column] = weight;
-                }
+                scatter(to_hidden, &master.hidden[row * hidden..][..hidden]);
                 if let Some((_, bias)) = master.biases {
                     to_bias[column] += bias[row];
                 }
@@ -128,37 +169,73 @@ impl<F: Float> PackedWeights<F> {
         &self.geometry
     }
 
-    /// (inputs, width).
-    pub(super) fn input(&self) -> ArrayView2<'_, F> {
-        matrix(
-            self.input.as_slice(),
-            self.geometry.inputs,
-            self.geometry.width(),
-        )
+    /// (blocks, inputs, accumulators, lanes).
+    pub(super) fn input(&self) -> &[F] {
+        self.input.as_slice()
     }
 
-    /// (hidden, width).
-    pub(super) fn hidden(&self) -> ArrayView2<'_, F> {
-        matrix(
-            self.hidden.as_slice(),
-            self.geometry.hidden,
-            self.geometry.width(),
-        )
+    /// (blocks, hidden, accumulators, lanes).
+    pub(super) fn hidden(&self) -> &[F] {
+        self.hidden.as_slice()
     }
 
-    /// (width,).
+    /// (blocks, accumulators, lanes).
     pub(super) fn bias(&self) -> &[F] {
         self.bias.as_slice()
     }
+
+    /// What the backward pass multiplies by.
+    pub(super) fn transposed(&self) -> Result<&TransposedWeights<F>> {
+        if let Some(transposed) = self.transposed.get() {
+            return Ok(transposed);
+        }
+        let transposed = TransposedWeights {
+            input: self.transpose(self.input.as_slice(), self.geometry.inputs)?,
+            hidden: self.transpose(self.hidden.as_slice(), self.geometry.hidden)?,
+        };
+        Ok(self.transposed.get_or_init(|| transposed))
+    }
+
+    /// From (blocks, features, register set) to (panels of features, width, panel).
+    fn transpose(&self, from: &[F], features: usize) -> Result<AlignedBuffer<F>> {
+        let (set, panel) = (self.geometry.register_set(), self.geometry.panel());
+        let width = self.geometry.width();
+        let len = checked_size(&[features.div_ceil(panel), width, panel])?;
+        let mut buffer = AlignedBuffer::zeroed(len)?;
+        let to = buffer.as_mut_slice();
+        for (index, row) in from.chunks_exact(set).enumerate() {
+            let (block, feature) = (index / features, index % features);
+            let start = feature / panel * panel * width + feature % panel;
+            for (offset, &weight) in row.iter().enumerate() {
+                to[start + (block * set + offset) * panel] = weight;
+            }
+        }
+        Ok(buffer)
+    }
 }
 
-/// Weight gradients as the engine makes them: a row for each column of the packed weights.
+impl<F: Float> TransposedWeights<F> {
+    /// (panels of inputs, width, panel).
+    pub(super) fn input(&self) -> &[F] {
+        self.input.as_slice()
+    }
+
+    /// (panels of hidden, width, panel).
+    pub(super) fn hidden(&self) -> &[F] {
+        self.hidden.as_slice()
+    }
+}
+
+/// Weight gradients as the engine makes them, in the layout of [`PackedWeights`].
 #[derive(Debug)]
 pub struct PackedGradients<F> {
     geometry: Geometry,
-    input: AlignedBuffer<F>,
-    hidden: AlignedBuffer<F>,
-    bias: AlignedBuffer<F>,
+    /// (blocks, inputs, accumulators, lanes).
+    pub(super) input: AlignedBuffer<F>,
+    /// (blocks, hidden, accumulators, lanes).
+    pub(super) hidden: AlignedBuffer<F>,
+    /// (blocks, accumulators, lanes).
+    pub(super) bias: AlignedBuffer<F>,
 }
 
 impl<F: Float> PackedGradients<F> {
@@ -170,64 +247,42 @@ impl<F: Float> PackedGradients<F> {
         let width = geometry.width();
         Ok(Self {
             geometry,
-            input: AlignedBuffer::zeroed(width * geometry.inputs)?,
-            hidden: AlignedBuffer::zeroed(width * geometry.padded_hidden())?,
+            input: AlignedBuffer::zeroed(checked_size(&[width, geometry.inputs])?)?,
+            hidden: AlignedBuffer::zeroed(checked_size(&[width, geometry.hidden])?)?,
             bias: AlignedBuffer::zeroed(width)?,
         })
-    }
-
-    /// (width, inputs).
-    pub(super) fn input_mut(&mut self) -> ArrayViewMut2<'_, F> {
-        let (rows, columns) = (self.geometry.width(), self.geometry.inputs);
-        matrix_mut(self.input.as_mut_slice(), rows, columns)
-    }
-
-    /// (width, padded hidden).
-    pub(super) fn hidden_mut(&mut self) -> ArrayViewMut2<'_, F> {
-        let (rows, columns) = (self.geometry.width(), self.geometry.padded_hidden());
-        matrix_mut(self.hidden.as_mut_slice(), rows, columns)
-    }
-
-    /// (width,).
-    pub(super) fn bias_mut(&mut self) -> &mut [F] {
-        self.bias.as_mut_slice()
     }
 
     /// Adds to gradients in PyTorch's layout.
     pub fn unpack(&self, master: MasterWeights<&mut [F]>) {
         let Geometry { inputs, hidden, .. } = self.geometry;
-        let padded = self.geometry.padded_hidden();
         let (from_input, from_hidden) = (self.input.as_slice(), self.hidden.as_slice());
         let from_bias = self.bias.as_slice();
         let mut biases = master.biases;
+        let set = self.geometry.register_set();
         self.geometry.columns(|accumulator, unit, column| {
+            let (block, offset) = (column / set, column % set);
+            let gather = |to: &mut [F], from: &[F]| {
+                let start = block * set * to.len() + offset;
+                for (k, sum) in to.iter_mut().enumerate() {
+                    *sum += from[start + k * set];
+                }
+            };
             if let Some(gate) = accumulator.input_gate {
                 let row = gate * hidden + unit;
-                add(
-                    &mut master.input[row * inputs..][..inputs],
-                    &from_input[column * inputs..][..inputs],
-                );
+                gather(&mut master.input[row * inputs..][..inputs], from_input);
                 if let Some((bias, _)) = &mut biases {
                     bias[row] += from_bias[column];
                 }
             }
             if let Some(gate) = accumulator.hidden_gate {
                 let row = gate * hidden + unit;
-                add(
-                    &mut master.hidden[row * hidden..][..hidden],
-                    &from_hidden[column * padded..][..hidden],
-                );
+                gather(&mut master.hidden[row * hidden..][..hidden], from_hidden);
                 if let Some((_, bias)) = &mut biases {
                     bias[row] += from_bias[column];
                 }
             }
         });
-    }
-}
-
-fn add<F: Float>(to: &mut [F], from: &[F]) {
-    for (sum, &value) in to.iter_mut().zip(from) {
-        *sum += value;
     }
 }
 

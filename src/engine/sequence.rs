@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, Slice};
+use ndarray::{ArrayView2, ShapeBuilder, Slice};
 
 use super::workspace::zeroed_vec;
 use crate::error::{Result, checked_size};
@@ -209,6 +209,22 @@ impl<'a, F: Float> Sequence<'a, F> {
         (self.extent.steps, self.extent.rows, self.extent.width)
     }
 
+    /// Address of one row at one step.
+    pub(super) fn row_ptr(&self, step: usize, row: usize) -> *const F {
+        debug_assert!(step < self.extent.steps && row < self.extent.rows);
+        self.pointer.wrapping_offset(self.extent.offset(step, row))
+    }
+
+    /// Numbers from one step to the next.
+    pub(super) fn step_stride(&self) -> isize {
+        self.extent.step_stride
+    }
+
+    /// Numbers from one row to the next.
+    pub(super) fn row_stride(&self) -> isize {
+        self.extent.row_stride
+    }
+
     /// A contiguous, time-major copy.
     ///
     /// # Errors
@@ -330,23 +346,6 @@ impl<'a, F: Float> SequenceMut<'a, F> {
                 self.pointer.offset(self.extent.offset(step, row)),
                 self.extent.width,
             )
-        }
-    }
-
-    /// As [`Sequence::matrices`], for writing.
-    pub(super) fn matrices_mut(
-        &mut self,
-        steps: &Range<usize>,
-        mut act: impl FnMut(ArrayViewMut2<'_, F>, Slice),
-    ) {
-        assert!(steps.end <= self.extent.steps);
-        for piece in self.extent.pieces(steps) {
-            let shape = (piece.rows, self.extent.width).strides((piece.stride.cast_unsigned(), 1));
-            // SAFETY: inside the slice that the constructor checked; `&mut self` keeps it unique,
-            // and rows of a contiguous array don't overlap.
-            let matrix =
-                unsafe { ArrayViewMut2::from_shape_ptr(shape, self.pointer.offset(piece.offset)) };
-            act(matrix, piece.rows_of_block());
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cells::CellKind;
-use crate::engine::{Geometry, LANES, MasterWeights, PackedGradients, PackedWeights};
+use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
 use crate::error::Result;
-use crate::float::Float;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
+use crate::simd::{InstructionSet, SimdFloat};
 
 /// One direction of one layer.
 #[derive(Debug)]
@@ -20,16 +20,24 @@ pub struct Recurrent<F> {
     packed: RwLock<Option<(u64, Arc<PackedWeights<F>>)>>,
 }
 
-impl<F: Float> Recurrent<F> {
+impl<F: SimdFloat> Recurrent<F> {
     /// A direction whose parameters start at index `first` of the module's.
     #[must_use]
-    pub fn new(cell: CellKind, inputs: usize, hidden: usize, first: usize, bias: bool) -> Self {
+    pub fn new(
+        set: InstructionSet,
+        cell: CellKind,
+        inputs: usize,
+        hidden: usize,
+        first: usize,
+        bias: bool,
+    ) -> Self {
         Self {
             geometry: Geometry {
                 cell,
                 inputs,
                 hidden,
-                lanes: LANES,
+                set,
+                lanes: set.lanes::<F>(),
             },
             input: first,
             hidden: first + 1,

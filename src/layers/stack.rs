@@ -11,6 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
+use crate::simd::{InstructionSet, SimdFloat};
 
 use super::recurrent::Recurrent;
 
@@ -188,12 +189,24 @@ pub struct Stack<F> {
     pool: Pool<F>,
 }
 
-impl<F: Float> Stack<F> {
+impl<F: SimdFloat> Stack<F> {
     /// A stack and its parameters, uniform in +-1/sqrt(hidden size).
     ///
     /// # Errors
     /// Out of memory.
     pub fn new(config: StackConfig, ticket: Ticket) -> Result<(Self, Parameters<F>)> {
+        Self::on(InstructionSet::current(), config, ticket)
+    }
+
+    /// As [`Stack::new`], computing on a given instruction set.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn on(
+        set: InstructionSet,
+        config: StackConfig,
+        ticket: Ticket,
+    ) -> Result<(Self, Parameters<F>)> {
         let mut shapes = Vec::new();
         let mut directions = Vec::new();
         for layer in 0..config.num_layers {
@@ -205,6 +218,7 @@ impl<F: Float> Stack<F> {
                 };
                 let (inputs, hidden) = (config.layer_inputs(layer), config.hidden_size);
                 directions.push(Recurrent::new(
+                    set,
                     config.cell,
                     inputs,
                     hidden,
@@ -258,7 +272,7 @@ impl<F: Float> Stack<F> {
         layout: Layout,
         interrupt: &Interrupt<'_>,
     ) -> Result<Outcome<F>> {
-        let mut states = StateBuffers::new(&self.config, steps.rows(), initial)?;
+        let mut states = StateBuffers::new(&self.config, steps.rows(), self.lanes(), initial)?;
         let mut lower: Option<Vec<F>> = None;
         for layer in 0..self.config.num_layers {
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
@@ -291,7 +305,7 @@ impl<F: Float> Stack<F> {
         layout: Layout,
         interrupt: &Interrupt<'_>,
     ) -> Result<(Outcome<F>, StackTape<F>)> {
-        let mut states = StateBuffers::new(&self.config, steps.rows(), initial)?;
+        let mut states = StateBuffers::new(&self.config, steps.rows(), self.lanes(), initial)?;
         let mut layers = Vec::with_capacity(self.config.num_layers);
         // Padding may hold anything, and zero times NaN would spoil the weights' gradients.
         let mut x =
@@ -357,7 +371,7 @@ impl<F: Float> Stack<F> {
     ) -> Result<Gradients<F>> {
         let config = &self.config;
         let (steps, rows) = (tape.steps.steps(), tape.steps.rows());
-        let mut states = StateBuffers::zeroed(config, rows)?;
+        let mut states = StateBuffers::zeroed(config, rows, self.lanes())?;
         for (state, gradient) in state_gradient.iter().enumerate() {
             if let Some(gradient) = gradient {
                 states.set(state, gradient);
@@ -424,6 +438,11 @@ impl<F: Float> Stack<F> {
             states: states.into_arrays()?,
             parameters: buffer,
         })
+    }
+
+    /// Numbers in a register of the instruction set in use.
+    fn lanes(&self) -> usize {
+        self.direction(0, 0).geometry().lanes
     }
 
     fn direction(&self, layer: usize, index: usize) -> &Recurrent<F> {
@@ -680,11 +699,11 @@ struct StateBuffers<F> {
 }
 
 impl<F: Float> StateBuffers<F> {
-    fn zeroed(config: &StackConfig, rows: usize) -> Result<Self> {
+    fn zeroed(config: &StackConfig, rows: usize, lanes: usize) -> Result<Self> {
         let directions = config.state_rows();
         let count = config.cell.states();
         let hidden = config.hidden_size;
-        let padded = hidden.next_multiple_of(engine::LANES);
+        let padded = hidden.next_multiple_of(lanes);
         Ok(Self {
             values: zeroed_vec(checked_size(&[directions, count, rows, padded])?)?,
             directions,
@@ -696,8 +715,8 @@ impl<F: Float> StateBuffers<F> {
         })
     }
 
-    fn new(config: &StackConfig, rows: usize, initial: &[&[F]]) -> Result<Self> {
-        let mut buffers = Self::zeroed(config, rows)?;
+    fn new(config: &StackConfig, rows: usize, lanes: usize, initial: &[&[F]]) -> Result<Self> {
+        let mut buffers = Self::zeroed(config, rows, lanes)?;
         for (state, values) in initial.iter().enumerate() {
             buffers.set(state, values);
         }

@@ -52,6 +52,7 @@ const DOUBLE: Constants = Constants {
     saturation: 60.0,
 };
 
+#[inline(always)]
 fn constants<F: Float>() -> &'static Constants {
     match F::PRECISION {
         Precision::Single => &SINGLE,
@@ -59,13 +60,14 @@ fn constants<F: Float>() -> &'static Constants {
     }
 }
 
+#[inline(always)]
 fn splat<V: Vector>(value: f64) -> V {
     V::splat(V::Element::of(value))
 }
 
 /// `(s, q)` with `exp(x) = s (1 + q)`, s a power of two and q small: `exp(x) - 1` can then be
 /// had without cancellation.
-#[inline]
+#[inline(always)]
 fn exp_parts<V: Vector>(x: V) -> (V, V) {
     let constants = constants::<V::Element>();
     let n = (x * splat(std::f64::consts::LOG2_E)).round();
@@ -84,7 +86,7 @@ fn exp_parts<V: Vector>(x: V) -> (V, V) {
 }
 
 /// `1 / (1 + exp(-x))`.
-#[inline]
+#[inline(always)]
 pub fn sigmoid<V: Vector>(x: V) -> V {
     let (low, high) = constants::<V::Element>().range;
     let one: V = splat(1.0);
@@ -94,7 +96,7 @@ pub fn sigmoid<V: Vector>(x: V) -> V {
 }
 
 /// `tanh(x) = -e / (e + 2)` with `e = exp(-2x) - 1`.
-#[inline]
+#[inline(always)]
 pub fn tanh<V: Vector>(x: V) -> V {
     let saturation = constants::<V::Element>().saturation;
     let y = (x * splat(-2.0)).clamp(splat(-saturation), splat(saturation));

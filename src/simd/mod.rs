@@ -4,10 +4,14 @@
 //! instruction set. [`Portable`] is the instance that needs none in particular.
 
 mod activations;
+mod dispatch;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+pub use dispatch::{InstructionSet, Kernel, SimdFloat, dispatch};
 pub use portable::{Portable, Scalar};
 
 use crate::float::Float;
@@ -30,11 +34,21 @@ pub trait Vector:
     /// How many numbers one register holds.
     const LANES: usize;
 
-    /// The first [`Vector::LANES`] numbers of a slice.
-    fn load(from: &[Self::Element]) -> Self;
+    /// How many rows of four registers the instruction set's registers hold as sums, with some
+    /// left for operands.
+    const TILE_ROWS: usize;
 
-    /// Writes to the first [`Vector::LANES`] numbers of a slice.
-    fn store(self, to: &mut [Self::Element]);
+    /// Reads [`Vector::LANES`] numbers.
+    ///
+    /// # Safety
+    /// The numbers at `from` are valid for reads.
+    unsafe fn load(from: *const Self::Element) -> Self;
+
+    /// Writes [`Vector::LANES`] numbers.
+    ///
+    /// # Safety
+    /// The numbers at `to` are valid for writes.
+    unsafe fn store(self, to: *mut Self::Element);
 
     /// The same number in every lane.
     fn splat(value: Self::Element) -> Self;
@@ -56,14 +70,14 @@ pub trait Vector:
     fn clamp(self, low: Self, high: Self) -> Self;
 
     /// The logistic function, 1 / (1 + exp(-x)).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     fn sigmoid(self) -> Self {
         activations::sigmoid(self)
     }
 
     /// The hyperbolic tangent.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     fn tanh(self) -> Self {
         activations::tanh(self)
@@ -88,30 +102,49 @@ pub trait Registers<V: Vector>: Copy {
     fn get(&self, index: usize) -> V;
 
     /// Reads [`Registers::COUNT`] registers that stand one after the other.
-    #[inline]
-    fn load(from: &[V::Element]) -> Self {
-        Self::build(|index| V::load(&from[index * V::LANES..]))
+    ///
+    /// # Safety
+    /// Their numbers are valid for reads.
+    #[inline(always)]
+    unsafe fn load(from: *const V::Element) -> Self {
+        // SAFETY: the caller vouches for all registers.
+        Self::build(|index| unsafe { V::load(from.add(index * V::LANES)) })
     }
 
     /// Writes the registers one after the other.
-    #[inline]
-    fn store(&self, to: &mut [V::Element]) {
+    ///
+    /// # Safety
+    /// Their numbers are valid for writes.
+    #[inline(always)]
+    unsafe fn store(&self, to: *mut V::Element) {
         for index in 0..Self::COUNT {
-            self.get(index).store(&mut to[index * V::LANES..]);
+            // SAFETY: the caller vouches for all registers.
+            unsafe { self.get(index).store(to.add(index * V::LANES)) };
         }
     }
 }
 
-impl<V: Vector, const COUNT: usize> Registers<V> for [V; COUNT] {
-    const COUNT: usize = COUNT;
+/// Arrays of registers; written out for each length, so that nothing depends on a loop being
+/// unrolled.
+macro_rules! registers {
+    ($count:literal: $($index:literal)*) => {
+        impl<V: Vector> Registers<V> for [V; $count] {
+            const COUNT: usize = $count;
 
-    #[inline]
-    fn build(register: impl FnMut(usize) -> V) -> Self {
-        std::array::from_fn(register)
-    }
+            #[inline(always)]
+            fn build(mut register: impl FnMut(usize) -> V) -> Self {
+                [$(register($index)),*]
+            }
 
-    #[inline]
-    fn get(&self, index: usize) -> V {
-        self[index]
-    }
+            #[inline(always)]
+            fn get(&self, index: usize) -> V {
+                self[index]
+            }
+        }
+    };
 }
+registers!(1: 0);
+registers!(2: 0 1);
+registers!(3: 0 1 2);
+registers!(4: 0 1 2 3);
+registers!(5: 0 1 2 3 4);

@@ -14,12 +14,12 @@ pub struct Portable<F, const N: usize>(pub [F; N]);
 pub type Scalar<F> = Portable<F, 1>;
 
 impl<F: Float, const N: usize> Portable<F, N> {
-    #[inline]
+    #[inline(always)]
     fn map(self, operation: impl Fn(F) -> F) -> Self {
         Self(self.0.map(operation))
     }
 
-    #[inline]
+    #[inline(always)]
     fn zip(self, other: Self, operation: impl Fn(F, F) -> F) -> Self {
         Self(std::array::from_fn(|lane| {
             operation(self.0[lane], other.0[lane])
@@ -30,7 +30,7 @@ impl<F: Float, const N: usize> Portable<F, N> {
 impl<F: Float, const N: usize> Add for Portable<F, N> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
@@ -39,7 +39,7 @@ impl<F: Float, const N: usize> Add for Portable<F, N> {
 impl<F: Float, const N: usize> Sub for Portable<F, N> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn sub(self, other: Self) -> Self {
         self.zip(other, |a, b| a - b)
     }
@@ -48,7 +48,7 @@ impl<F: Float, const N: usize> Sub for Portable<F, N> {
 impl<F: Float, const N: usize> Mul for Portable<F, N> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
@@ -57,7 +57,7 @@ impl<F: Float, const N: usize> Mul for Portable<F, N> {
 impl<F: Float, const N: usize> Div for Portable<F, N> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn div(self, other: Self) -> Self {
         self.zip(other, |a, b| a / b)
     }
@@ -66,7 +66,7 @@ impl<F: Float, const N: usize> Div for Portable<F, N> {
 impl<F: Float, const N: usize> Neg for Portable<F, N> {
     type Output = Self;
 
-    #[inline]
+    #[inline(always)]
     fn neg(self) -> Self {
         self.map(|a| -a)
     }
@@ -76,46 +76,48 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
     type Element = F;
 
     const LANES: usize = N;
+    const TILE_ROWS: usize = 2;
 
-    #[inline]
-    fn load(from: &[F]) -> Self {
-        let from = &from[..N];
-        Self(std::array::from_fn(|lane| from[lane]))
+    #[inline(always)]
+    unsafe fn load(from: *const F) -> Self {
+        // SAFETY: the caller vouches for the memory.
+        Self(unsafe { from.cast::<[F; N]>().read_unaligned() })
     }
 
-    #[inline]
-    fn store(self, to: &mut [F]) {
-        to[..N].copy_from_slice(&self.0);
+    #[inline(always)]
+    unsafe fn store(self, to: *mut F) {
+        // SAFETY: the caller vouches for the memory.
+        unsafe { to.cast::<[F; N]>().write_unaligned(self.0) };
     }
 
-    #[inline]
+    #[inline(always)]
     fn splat(value: F) -> Self {
         Self([value; N])
     }
 
-    #[inline]
+    #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         // Two roundings: a fused multiply-add without the instruction is a slow library call.
         self * factor + addend
     }
 
-    #[inline]
+    #[inline(always)]
     fn round(self) -> Self {
         self.map(|a| (a + F::SHIFT) - F::SHIFT)
     }
 
-    #[inline]
+    #[inline(always)]
     fn power_of_two(self) -> Self {
         self.map(F::power_of_two)
     }
 
-    #[inline]
+    #[inline(always)]
     fn clamp(self, low: Self, high: Self) -> Self {
         let at_least = self.zip(low, |a, low| if a < low { low } else { a });
         at_least.zip(high, |a, high| if a > high { high } else { a })
     }
 
-    #[inline]
+    #[inline(always)]
     fn flush_tiny(self) -> Self {
         self.map(|a| {
             if a.abs() < F::min_positive_value() {

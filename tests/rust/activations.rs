@@ -1,6 +1,42 @@
-//! Activations against the standard library in double precision.
+//! Activations against the standard library in double precision, on every instruction set.
 
-use recurrust::simd::{Portable, Vector};
+use recurrust::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
+
+/// Sigmoid and tanh of many numbers, and the sigmoid with tiny values flushed.
+struct Activations<'a, F>(&'a [F]);
+
+/// Sigmoid, flushed sigmoid, tanh.
+type Values<F> = [Vec<F>; 3];
+
+impl<F: SimdFloat> Kernel<F> for Activations<'_, F> {
+    type Output = Values<F>;
+
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(self) -> Values<F> {
+        let mut values = [Vec::new(), Vec::new(), Vec::new()];
+        for chunk in self.0.chunks(V::LANES) {
+            let mut x = vec![F::zero(); V::LANES];
+            x[..chunk.len()].copy_from_slice(chunk);
+            // SAFETY: every vector holds a register.
+            unsafe {
+                let x = V::load(x.as_ptr());
+                let results = [x.sigmoid(), x.sigmoid().flush_tiny(), x.tanh()];
+                for (values, result) in values.iter_mut().zip(results) {
+                    let mut numbers = vec![F::zero(); V::LANES];
+                    result.store(numbers.as_mut_ptr());
+                    values.extend_from_slice(&numbers[..chunk.len()]);
+                }
+            }
+        }
+        values
+    }
+}
+
+fn sets() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL
+        .into_iter()
+        .filter(|set| set.is_available())
+}
 
 /// The distance of a single-precision number from the truth, in units of the truth's last place.
 #[allow(clippy::cast_possible_truncation)] // rounding is what is measured
@@ -17,81 +53,106 @@ fn true_sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn check_single(bits: u32) {
-    let x = f32::from_bits(bits);
-    if !x.is_finite() {
-        return;
+fn check_single(set: InstructionSet, numbers: &[f32]) {
+    let [sigmoid, _, tanh] = dispatch(set, Activations(numbers));
+    for (at, &x) in numbers.iter().enumerate() {
+        let wide = f64::from(x);
+        let truth = true_sigmoid(wide);
+        let got = sigmoid[at];
+        // Below the normal numbers the cells flush to zero.
+        if truth >= f64::from(f32::MIN_POSITIVE) {
+            assert!(ulps(got, truth) <= 3.0, "{set:?}: sigmoid({x:e}) = {got:e}");
+        } else {
+            assert!(
+                got <= f32::MIN_POSITIVE,
+                "{set:?}: sigmoid({x:e}) = {got:e}"
+            );
+        }
+        let got = tanh[at];
+        if x.abs() >= f32::MIN_POSITIVE {
+            assert!(
+                ulps(got, wide.tanh()) <= 3.0,
+                "{set:?}: tanh({x:e}) = {got:e}"
+            );
+        }
     }
-    let wide = f64::from(x);
-    let sigmoid = Portable([x]).sigmoid().0[0];
-    let truth = true_sigmoid(wide);
-    // Below the normal numbers the cells flush to zero.
-    if truth >= f64::from(f32::MIN_POSITIVE) {
-        assert!(ulps(sigmoid, truth) <= 3.0, "sigmoid({x:e}) = {sigmoid:e}");
-    } else {
-        assert!(sigmoid <= f32::MIN_POSITIVE, "sigmoid({x:e}) = {sigmoid:e}");
+}
+
+/// Checks finite numbers among those with the given bits, some thousands at a time.
+fn sweep(bits: impl Iterator<Item = u32>) {
+    let mut numbers = Vec::with_capacity(1 << 16);
+    for bits in bits {
+        let x = f32::from_bits(bits);
+        if x.is_finite() {
+            numbers.push(x);
+        }
+        if numbers.len() == 1 << 16 {
+            sets().for_each(|set| check_single(set, &numbers));
+            numbers.clear();
+        }
     }
-    let tanh = Portable([x]).tanh().0[0];
-    if x.abs() >= f32::MIN_POSITIVE {
-        assert!(ulps(tanh, wide.tanh()) <= 3.0, "tanh({x:e}) = {tanh:e}");
-    }
+    sets().for_each(|set| check_single(set, &numbers));
 }
 
 #[test]
 fn single_precision_sampled() {
     // Every 4099th number of all that there are; the step is prime.
-    for bits in (0..=u32::MAX).step_by(4099) {
-        check_single(bits);
-    }
+    sweep((0..=u32::MAX).step_by(4099));
 }
 
 #[test]
-#[ignore = "all 2^32 numbers take five minutes; the sampled sweep above always runs"]
+#[ignore = "all 2^32 numbers take some ten minutes; the sampled sweep above always runs"]
 fn single_precision_exhaustive() {
-    for bits in 0..=u32::MAX {
-        check_single(bits);
-    }
+    sweep(0..=u32::MAX);
 }
 
 #[test]
 fn double_precision() {
+    let mut numbers = Vec::new();
     let mut magnitude = 1e-300;
     while magnitude < 700.0 {
-        for x in [magnitude, -magnitude] {
-            let sigmoid = Portable([x]).sigmoid().0[0];
-            let truth = true_sigmoid(x);
-            assert!(
-                (sigmoid / truth - 1.0).abs() <= 1e-15,
-                "sigmoid({x:e}) = {sigmoid:e}, not {truth:e}"
-            );
-            let tanh = Portable([x]).tanh().0[0];
-            assert!(
-                (tanh / x.tanh() - 1.0).abs() <= 1e-15,
-                "tanh({x:e}) = {tanh:e}, not {:e}",
-                x.tanh()
-            );
-        }
+        numbers.extend([magnitude, -magnitude]);
         magnitude *= if magnitude < 1e-3 { 1.7 } else { 1.000_37 };
+    }
+    for set in sets() {
+        let [sigmoid, _, tanh] = dispatch(set, Activations(&numbers));
+        for (at, &x) in numbers.iter().enumerate() {
+            for (name, got, truth) in [
+                ("sigmoid", sigmoid[at], true_sigmoid(x)),
+                ("tanh", tanh[at], x.tanh()),
+            ] {
+                assert!(
+                    (got / truth - 1.0).abs() <= 1e-15,
+                    "{set:?}: {name}({x:e}) = {got:e}, not {truth:e}"
+                );
+            }
+        }
+    }
+}
+
+fn check_special<F: SimdFloat>() {
+    let of = |numbers: &[f64]| numbers.iter().map(|&x| F::of(x)).collect::<Vec<_>>();
+    let large = of(&[1e4, 1e30, f64::INFINITY]);
+    let small = of(&[-1e4, -1e30, f64::NEG_INFINITY]);
+    for set in sets() {
+        let [sigmoid, _, tanh] = dispatch(set, Activations(&large));
+        assert_eq!(sigmoid, of(&[1.0; 3]), "{set:?}");
+        assert_eq!(tanh, of(&[1.0; 3]), "{set:?}");
+        let [_, flushed, tanh] = dispatch(set, Activations(&small));
+        assert_eq!(flushed, of(&[0.0; 3]), "{set:?}");
+        assert_eq!(tanh, of(&[-1.0; 3]), "{set:?}");
+        let [sigmoid, flushed, tanh] = dispatch(set, Activations(&of(&[f64::NAN])));
+        assert!(
+            sigmoid[0].is_nan() && flushed[0].is_nan() && tanh[0].is_nan(),
+            "{set:?}"
+        );
+        let [sigmoid, _, tanh] = dispatch(set, Activations(&of(&[0.0])));
+        assert_eq!((sigmoid[0], tanh[0]), (F::of(0.5), F::of(0.0)), "{set:?}");
     }
 }
 
 #[test]
 fn saturation_and_special_values() {
-    for x in [1e4f64, 1e300, f64::INFINITY] {
-        assert_eq!(Portable([x]).sigmoid().0[0].to_bits(), 1.0f64.to_bits());
-        assert_eq!(Portable([-x]).sigmoid().flush_tiny().0[0].to_bits(), 0);
-        assert_eq!(Portable([x]).tanh().0[0].to_bits(), 1.0f64.to_bits());
-        assert_eq!(Portable([-x]).tanh().0[0].to_bits(), (-1.0f64).to_bits());
-    }
-    for x in [1e4f32, 1e30, f32::INFINITY] {
-        assert_eq!(Portable([x]).sigmoid().0[0].to_bits(), 1.0f32.to_bits());
-        assert_eq!(Portable([-x]).sigmoid().flush_tiny().0[0].to_bits(), 0);
-        assert_eq!(Portable([x]).tanh().0[0].to_bits(), 1.0f32.to_bits());
-        assert_eq!(Portable([-x]).tanh().0[0].to_bits(), (-1.0f32).to_bits());
-    }
-    assert!(Portable([f64::NAN]).sigmoid().0[0].is_nan());
-    assert!(Portable([f64::NAN]).tanh().0[0].is_nan());
-    assert!(Portable([f32::NAN]).sigmoid().0[0].is_nan());
-    assert!(Portable([f32::NAN]).tanh().0[0].is_nan());
-    assert_eq!(Portable([0.0f64]).tanh().0[0].abs().to_bits(), 0);
+    check_special::<f32>();
+    check_special::<f64>();
 }

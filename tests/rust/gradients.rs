@@ -8,6 +8,7 @@ use recurrust::layers::stack::{Directions, MergeMode, Naming, Stack, StackConfig
 use recurrust::lengths::Steps;
 use recurrust::parameters::Parameters;
 use recurrust::random::{Purpose, Ticket};
+use recurrust::simd::InstructionSet;
 
 const STEPS: usize = 5;
 const ROWS: usize = 6;
@@ -35,6 +36,13 @@ fn numbers(count: usize, index: u64) -> Vec<f64> {
         .collect()
 }
 
+/// The instruction sets of this machine.
+fn sets() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL
+        .into_iter()
+        .filter(|set| set.is_available())
+}
+
 /// A net, its operands, and the weights of its loss, which is linear in outputs and states.
 struct Case {
     stack: Stack<f64>,
@@ -47,9 +55,9 @@ struct Case {
 }
 
 impl Case {
-    fn new(config: StackConfig, steps: Steps) -> Self {
+    fn new(set: InstructionSet, config: StackConfig, steps: Steps) -> Self {
         let (stack, parameters) =
-            Stack::new(config, Ticket::seeded(3)).expect("small nets fit into memory");
+            Stack::on(set, config, Ticket::seeded(3)).expect("small nets fit into memory");
         let state_len = config.state_rows() * ROWS * config.hidden_size;
         let outputs = if config.return_sequences { STEPS } else { 1 };
         Self {
@@ -202,8 +210,11 @@ fn every_merge_mode() {
                 return_sequences,
                 ..config()
             };
-            Case::new(config, Steps::dense(STEPS, ROWS))
-                .check(&format!("{merge_mode:?}, sequences {return_sequences}"));
+            for set in sets() {
+                Case::new(set, config, Steps::dense(STEPS, ROWS)).check(&format!(
+                    "{set:?}, {merge_mode:?}, sequences {return_sequences}"
+                ));
+            }
         }
     }
 }
@@ -215,7 +226,10 @@ fn one_direction() {
             directions,
             ..config()
         };
-        Case::new(config, Steps::dense(STEPS, ROWS)).check(&format!("{directions:?}"));
+        for set in sets() {
+            Case::new(set, config, Steps::dense(STEPS, ROWS))
+                .check(&format!("{set:?}, {directions:?}"));
+        }
     }
 }
 
@@ -230,18 +244,69 @@ fn lengths_holes_and_resets() {
     let holes = pattern(4).into_iter().map(|hole| !hole).collect();
     let steps = Steps::new(STEPS, ROWS, Some(&lengths), Some(holes), Some(pattern(7)))
         .expect("the flags fit");
-    Case::new(config(), steps.clone()).check("lengths, holes, resets");
+    for set in sets() {
+        Case::new(set, config(), steps.clone()).check(&format!("{set:?}, holes, resets"));
+    }
     let config = StackConfig {
         return_sequences: false,
         merge_mode: MergeMode::Mul,
         ..config()
     };
-    Case::new(config, steps).check("lengths, holes, resets, final state");
+    for set in sets() {
+        Case::new(set, config, steps.clone())
+            .check(&format!("{set:?}, holes, resets, final state"));
+    }
+}
+
+/// Ragged unit counts, every number of rows up to two tiles, a single row over several blocks of
+/// time: every set gives the portable one's outputs.
+#[test]
+fn instruction_sets_agree() {
+    for hidden in [1, 2, 3, 7, 17, 20, 33, 47] {
+        for rows in (1..=13).chain([40]) {
+            let steps = if rows == 1 { 800 } else { 3 };
+            let config = StackConfig {
+                hidden_size: hidden,
+                num_layers: 1,
+                ..config()
+            };
+            let x = numbers(steps * rows * config.input_size, 8);
+            let run = |set| {
+                let (stack, parameters) =
+                    Stack::on(set, config, Ticket::seeded(3)).expect("fits into memory");
+                let sizes = (steps, rows, config.input_size);
+                stack
+                    .forward(
+                        &parameters.read(),
+                        Sequence::contiguous(&x, Layout::TimeMajor, sizes),
+                        &[],
+                        &Steps::dense(steps, rows),
+                        Layout::TimeMajor,
+                        &Interrupt::never(),
+                    )
+                    .expect("the forward pass succeeds")
+                    .output
+            };
+            let expected = run(InstructionSet::Portable);
+            for set in sets() {
+                for (got, truth) in run(set).iter().zip(&expected) {
+                    assert!(
+                        (got - truth).abs() < 1e-13,
+                        "{set:?}, {hidden} units, {rows} rows: {got} is not {truth}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]
 fn strides_do_not_change_the_result() {
-    let case = Case::new(config(), Steps::dense(STEPS, ROWS));
+    let case = Case::new(
+        InstructionSet::current(),
+        config(),
+        Steps::dense(STEPS, ROWS),
+    );
     let width = case.stack.config().input_size;
     let mut batch_major = vec![0.0; case.x.len()];
     for step in 0..STEPS {
@@ -269,7 +334,11 @@ fn strides_do_not_change_the_result() {
 
 #[test]
 fn an_interrupt_stops_both_passes() {
-    let case = Case::new(config(), Steps::dense(STEPS, ROWS));
+    let case = Case::new(
+        InstructionSet::current(),
+        config(),
+        Steps::dense(STEPS, ROWS),
+    );
     let weights = case.parameters.read();
     let states: [&[f64]; 2] = [&case.states[0], &case.states[1]];
     let stop = || true;

@@ -1,0 +1,110 @@
+//! The register tile: a few rows of sums that stay in registers while they sweep over weights.
+
+use crate::simd::{Registers, Vector};
+
+/// Adds `rows x weights` to `M` rows of sums: for each of `count` steps, one register set of
+/// weights times one number of each row.
+///
+/// # Safety
+/// `rows + m * row_stride + k * step` is valid for reads for each row m below `M` and step k below
+/// `count`, and so are `count` register sets one after the other at `weights`.
+#[inline(always)]
+pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
+    mut sums: [R; M],
+    count: usize,
+    rows: *const V::Element,
+    (row_stride, step): (isize, isize),
+    weights: *const V::Element,
+) -> [R; M] {
+    let (mut rows, mut weights) = (rows, weights);
+    for _ in 0..count {
+        // SAFETY: the caller vouches for rows and weights of every step.
+        unsafe {
+            let w = R::load(weights);
+            let mut row = rows;
+            for sum in &mut sums {
+                let x = V::splat(*row);
+                *sum = R::build(|index| x.mul_add(w.get(index), sum.get(index)));
+                row = row.wrapping_offset(row_stride);
+            }
+        }
+        rows = rows.wrapping_offset(step);
+        weights = weights.wrapping_add(R::COUNT * V::LANES);
+    }
+    sums
+}
+
+/// Adds one row times `G` streams of weights to `G` register sets of sums: with a single row, this
+/// keeps as many sums in flight as a tile of rows does.
+///
+/// # Safety
+/// `count` numbers at `row` are valid for reads, and so are `count` register sets at `weights + g *
+/// stream` for each stream g below `G`.
+#[inline(always)]
+pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
+    mut sums: [R; G],
+    count: usize,
+    row: *const V::Element,
+    weights: *const V::Element,
+    stream: usize,
+) -> [R; G] {
+    let mut weights = weights;
+    for k in 0..count {
+        // SAFETY: the caller vouches for row and weights of every step.
+        unsafe {
+            let x = V::splat(*row.add(k));
+            let mut from = weights;
+            for sum in &mut sums {
+                let w = R::load(from);
+                *sum = R::build(|index| x.mul_add(w.get(index), sum.get(index)));
+                from = from.wrapping_add(stream);
+            }
+        }
+        weights = weights.wrapping_add(R::COUNT * V::LANES);
+    }
+    sums
+}
+
+/// Calls `$tile` with a constant number of rows, for each chunk of at most the instruction set's
+/// tile rows: `$first` is the chunk's first row.
+macro_rules! for_row_chunks {
+    ($vector:ident, $rows:expr, $first:ident, $m:ident => $tile:expr) => {{
+        let rows = $rows;
+        let mut $first = 0;
+        while $first < rows {
+            match (rows - $first).min($vector::TILE_ROWS) {
+                6 if $vector::TILE_ROWS >= 6 => {
+                    const $m: usize = 6;
+                    $tile;
+                    $first += 6;
+                }
+                5 if $vector::TILE_ROWS >= 5 => {
+                    const $m: usize = 5;
+                    $tile;
+                    $first += 5;
+                }
+                4 if $vector::TILE_ROWS >= 4 => {
+                    const $m: usize = 4;
+                    $tile;
+                    $first += 4;
+                }
+                3 if $vector::TILE_ROWS >= 3 => {
+                    const $m: usize = 3;
+                    $tile;
+                    $first += 3;
+                }
+                2 => {
+                    const $m: usize = 2;
+                    $tile;
+                    $first += 2;
+                }
+                _ => {
+                    const $m: usize = 1;
+                    $tile;
+                    $first += 1;
+                }
+            }
+        }
+    }};
+}
+pub(super) use for_row_chunks;

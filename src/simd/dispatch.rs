@@ -1,0 +1,163 @@
+//! Which instruction set to use, chosen once per process, and how code is compiled for each.
+
+use std::sync::OnceLock;
+
+use super::{Portable, Vector};
+use crate::float::Float;
+
+/// The environment variable that forces a lower instruction set than the processor's best.
+pub const VARIABLE: &str = "RECURRUST_ISA";
+
+/// An instruction set, from the lowest to the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InstructionSet {
+    /// Whatever the compiler's target surely has.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 (F, DQ, VL).
+    Avx512,
+}
+
+impl InstructionSet {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// What users call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this processor has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// The set in use: the best that the processor has, unless the environment names a lower one.
+    #[must_use]
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let wanted = std::env::var(VARIABLE).unwrap_or_default();
+            let limit = Self::ALL
+                .into_iter()
+                .find(|set| set.name() == wanted.trim().to_ascii_lowercase())
+                .unwrap_or(Self::Avx512);
+            Self::ALL
+                .into_iter()
+                .rev()
+                .find(|set| *set <= limit && set.is_available())
+                .unwrap_or(Self::Portable)
+        })
+    }
+
+    /// How many numbers a register holds.
+    #[must_use]
+    pub fn lanes<F: SimdFloat>(self) -> usize {
+        match self {
+            Self::Portable => F::Portable::LANES,
+            Self::Avx2 => F::Avx2::LANES,
+            Self::Avx512 => F::Avx512::LANES,
+        }
+    }
+}
+
+/// The register types of a precision.
+pub trait SimdFloat: Float {
+    /// For any processor.
+    type Portable: Vector<Element = Self>;
+    /// For AVX2 and FMA.
+    type Avx2: Vector<Element = Self>;
+    /// For AVX-512.
+    type Avx512: Vector<Element = Self>;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl SimdFloat for f32 {
+    type Portable = Portable<f32, 4>;
+    type Avx2 = super::x86::F32x8;
+    type Avx512 = super::x86::F32x16;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl SimdFloat for f64 {
+    type Portable = Portable<f64, 2>;
+    type Avx2 = super::x86::F64x4;
+    type Avx512 = super::x86::F64x8;
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl SimdFloat for f32 {
+    type Portable = Portable<f32, 4>;
+    type Avx2 = Portable<f32, 4>;
+    type Avx512 = Portable<f32, 4>;
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl SimdFloat for f64 {
+    type Portable = Portable<f64, 2>;
+    type Avx2 = Portable<f64, 2>;
+    type Avx512 = Portable<f64, 2>;
+}
+
+/// Work that is compiled once for each instruction set.
+///
+/// `run` and everything below it must be `#[inline(always)]`: only then does the whole of it
+/// become part of the one function that is compiled for the set.
+pub trait Kernel<F: SimdFloat> {
+    /// What the work gives.
+    type Output;
+
+    /// The work, on registers of one instruction set.
+    fn run<V: Vector<Element = F>>(self) -> Self::Output;
+}
+
+/// Runs work on an instruction set.
+///
+/// # Panics
+/// When the processor doesn't have it.
+pub fn dispatch<F: SimdFloat, K: Kernel<F>>(set: InstructionSet, kernel: K) -> K::Output {
+    assert!(set.is_available());
+    match set {
+        InstructionSet::Portable => kernel.run::<F::Portable>(),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instruction set.
+        InstructionSet::Avx2 => unsafe { on_avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instruction set.
+        InstructionSet::Avx512 => unsafe { on_avx512(kernel) },
+        #[cfg(not(target_arch = "x86_64"))]
+        InstructionSet::Avx2 | InstructionSet::Avx512 => kernel.run::<F::Portable>(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn on_avx2<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
+    kernel.run::<F::Avx2>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512vl")]
+fn on_avx512<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
+    kernel.run::<F::Avx512>()
+}

@@ -1,0 +1,207 @@
+//! Registers of x86-64: AVX-512 (512 bit) and AVX2 with FMA (256 bit).
+//!
+//! Every method is inlined into functions that are compiled for the instruction set
+//! (`dispatch.rs`), and runs only where the processor has it: that is why the blocks below are
+//! sound.
+
+#[allow(clippy::wildcard_imports)] // a list of seventy intrinsics tells nobody anything
+use std::arch::x86_64::*;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::Vector;
+use crate::float::Float;
+
+/// Defines one register type: its name, lanes, and the intrinsics that implement it.
+macro_rules! register {
+    (
+        $(#[$doc:meta])*
+        $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal,
+        $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident
+        $fma:ident $min:ident $max:ident
+        round $round:expr, power_of_two $power:expr, negate $negate:expr, flush $flush:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name($raw);
+
+        impl Add for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+        }
+
+        impl Sub for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+        }
+
+        impl Mul for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $mul(self.0, other.0) })
+            }
+        }
+
+        impl Div for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $div(self.0, other.0) })
+            }
+        }
+
+        impl Neg for $name {
+            type Output = Self;
+
+            #[inline(always)]
+            fn neg(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $negate(self.0) })
+            }
+        }
+
+        impl Vector for $name {
+            type Element = $element;
+
+            const LANES: usize = $lanes;
+            const TILE_ROWS: usize = $tile_rows;
+
+            #[inline(always)]
+            unsafe fn load(from: *const $element) -> Self {
+                // SAFETY: the caller vouches for the memory; for the rest see the head.
+                Self(unsafe { $load(from) })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $element) {
+                // SAFETY: the caller vouches for the memory; for the rest see the head.
+                unsafe { $store(to, self.0) }
+            }
+
+            #[inline(always)]
+            fn splat(value: $element) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $splat(value) })
+            }
+
+            #[inline(always)]
+            fn mul_add(self, factor: Self, addend: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $fma(self.0, factor.0, addend.0) })
+            }
+
+            #[inline(always)]
+            fn round(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $round(self.0) })
+            }
+
+            #[inline(always)]
+            fn power_of_two(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $power(self.0) })
+            }
+
+            #[inline(always)]
+            fn clamp(self, low: Self, high: Self) -> Self {
+                // With NaN in either operand, these instructions return the second.
+                // SAFETY: see the head of this file.
+                Self(unsafe { $min(high.0, $max(low.0, self.0)) })
+            }
+
+            #[inline(always)]
+            fn flush_tiny(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $flush(self.0) })
+            }
+        }
+    };
+}
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+register!(
+    /// Sixteen single-precision numbers.
+    F32x16(__m512): [f32; 16], tile rows 6,
+    _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
+    _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
+    round |a| _mm512_roundscale_ps::<NEAREST>(a),
+    power_of_two |a| _mm512_scalef_ps(_mm512_set1_ps(1.0), a),
+    negate |a| _mm512_xor_ps(a, _mm512_set1_ps(-0.0)),
+    flush |a| {
+        let tiny = _mm512_set1_ps(f32::MIN_POSITIVE);
+        let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(a), tiny);
+        _mm512_maskz_mov_ps(kept, a)
+    }
+);
+
+register!(
+    /// Eight double-precision numbers.
+    F64x8(__m512d): [f64; 8], tile rows 6,
+    _mm512_loadu_pd _mm512_storeu_pd _mm512_set1_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
+    _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
+    round |a| _mm512_roundscale_pd::<NEAREST>(a),
+    power_of_two |a| _mm512_scalef_pd(_mm512_set1_pd(1.0), a),
+    negate |a| _mm512_xor_pd(a, _mm512_set1_pd(-0.0)),
+    flush |a| {
+        let tiny = _mm512_set1_pd(f64::MIN_POSITIVE);
+        let kept = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(_mm512_abs_pd(a), tiny);
+        _mm512_maskz_mov_pd(kept, a)
+    }
+);
+
+register!(
+    /// Eight single-precision numbers.
+    F32x8(__m256): [f32; 8], tile rows 3,
+    _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
+    _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
+    round |a| _mm256_round_ps::<NEAREST>(a),
+    power_of_two |a| {
+        // The integer stands in the lowest bits of the sum; it goes onto the exponent of one.
+        let integer = _mm256_castps_si256(_mm256_add_ps(a, _mm256_set1_ps(<f32 as Float>::SHIFT)));
+        let exponent = _mm256_slli_epi32::<23>(integer);
+        let one = _mm256_castps_si256(_mm256_set1_ps(1.0));
+        _mm256_castsi256_ps(_mm256_add_epi32(exponent, one))
+    },
+    negate |a| _mm256_xor_ps(a, _mm256_set1_ps(-0.0)),
+    flush |a| {
+        let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        let tiny = _mm256_set1_ps(f32::MIN_POSITIVE);
+        _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, tiny), a)
+    }
+);
+
+register!(
+    /// Four double-precision numbers.
+    F64x4(__m256d): [f64; 4], tile rows 3,
+    _mm256_loadu_pd _mm256_storeu_pd _mm256_set1_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
+    _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
+    round |a| _mm256_round_pd::<NEAREST>(a),
+    power_of_two |a| {
+        // As above.
+        let integer = _mm256_castpd_si256(_mm256_add_pd(a, _mm256_set1_pd(<f64 as Float>::SHIFT)));
+        let exponent = _mm256_slli_epi64::<52>(integer);
+        let one = _mm256_castpd_si256(_mm256_set1_pd(1.0));
+        _mm256_castsi256_pd(_mm256_add_epi64(exponent, one))
+    },
+    negate |a| _mm256_xor_pd(a, _mm256_set1_pd(-0.0)),
+    flush |a| {
+        let magnitude = _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
+        let tiny = _mm256_set1_pd(f64::MIN_POSITIVE);
+        _mm256_and_pd(_mm256_cmp_pd::<_CMP_NLT_UQ>(magnitude, tiny), a)
+    }
+);
