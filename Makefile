@@ -8,6 +8,8 @@ WHEELS := target/wheels
 TEST_GROUP := --group test
 LINT_GROUP := --group lint
 
+NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py)
+
 # Builds find the interpreter here, whatever is on the PATH.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
 
@@ -37,8 +39,12 @@ demo: install
 test: install
 	cargo test --quiet
 	$(BIN)/python -m pip install --quiet $(TEST_GROUP)
+# Only for two data files that are inside; none of its code runs, so none of its dependencies is needed.
 	$(BIN)/python -m pip install --quiet --no-deps aeon==1.6.0
 	$(BIN)/python -m pytest
+# The numbers again on lower instruction sets than the processor's best.
+	RECURRUST_ISA=avx2 $(BIN)/python -m pytest --quiet $(NUMERIC_TESTS)
+	RECURRUST_ISA=scalar $(BIN)/python -m pytest --quiet $(NUMERIC_TESTS)
 
 .PHONY: check  ## Run formatters, linters and type checkers
 check: install

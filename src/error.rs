@@ -39,9 +39,14 @@ pub enum Error {
         /// What came.
         got: String,
     },
-    /// Several tensors of a mapping don't fit; the text lists every difference.
-    #[error("{0}")]
-    Mismatch(String),
+    /// Several tensors of a mapping don't fit.
+    #[error("{text}")]
+    Mismatch {
+        /// A list of every difference.
+        text: String,
+        /// Whether all of them are about types.
+        types_only: bool,
+    },
     /// An object is not in the state that the call needs.
     #[error("{0}")]
     State(String),
@@ -62,7 +67,7 @@ pub enum Error {
     #[error("{0}")]
     NonFinite(String),
     /// The allocator refused.
-    #[error("not enough memory for {bytes} bytes")]
+    #[error("not enough memory{}", bytes_text(*bytes))]
     OutOfMemory {
         /// How much was asked for.
         bytes: usize,
@@ -113,6 +118,15 @@ impl Error {
             expected: expected.into(),
             got: got.into(),
         }
+    }
+}
+
+/// How much memory was asked for, where that is a number worth reading.
+fn bytes_text(bytes: usize) -> String {
+    if bytes == usize::MAX {
+        ": the sizes ask for more than any machine has".to_owned()
+    } else {
+        format!(" for {bytes} bytes")
     }
 }
 

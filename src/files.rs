@@ -1,8 +1,9 @@
 //! Reading and atomic writing of tensors: safetensors files with a digest of their content.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
@@ -109,6 +110,21 @@ fn io_error(path: &Path, error: &std::io::Error) -> Error {
     }
 }
 
+/// Where a file really goes (behind symbolic links), and the permissions of the one that is there.
+fn destination(path: &Path) -> std::io::Result<(PathBuf, Option<Permissions>)> {
+    let path = match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((path.to_owned(), None)),
+        path => path?,
+    };
+    let metadata = std::fs::metadata(&path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other(
+            "not a regular file; a model needs a file of its own",
+        ));
+    }
+    Ok((path, Some(metadata.permissions())))
+}
+
 /// Writes to a temporary file beside `path` and renames it: a reader sees the old file or the
 /// new one, never half of either.
 ///
@@ -132,6 +148,8 @@ pub fn write(path: &Path, content: &Content) -> Result<()> {
     let text = digest(&bytes, &place);
     bytes[place].copy_from_slice(text.as_bytes());
 
+    let kept = destination(path).map_err(|error| io_error(path, &error))?;
+    let (path, permissions) = (kept.0.as_path(), kept.1);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -147,6 +165,9 @@ pub fn write(path: &Path, content: &Content) -> Result<()> {
         }
         let mut file = builder.tempfile_in(folder)?;
         file.write_all(&bytes)?;
+        if let Some(permissions) = permissions {
+            file.as_file().set_permissions(permissions)?;
+        }
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())

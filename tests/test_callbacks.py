@@ -135,6 +135,16 @@ class TestEarlyStopping:
         with pytest.raises(rr.ConfigError, match=text):
             rr.EarlyStopping(**options)
 
+    @pytest.mark.parametrize("options", [{"patience": "a"}, {"patience": 2.5}, {"patience": True}])
+    def test_patience_must_be_an_integer(self, options):
+        text = f"patience must be an integer of at least 1, got {options['patience']!r}"
+        with pytest.raises(rr.DtypeError, match=text):
+            rr.EarlyStopping(**options)
+
+    def test_min_delta_must_be_a_number(self):
+        with pytest.raises(rr.DtypeError, match="min_delta must be a number, got 'a'"):
+            rr.EarlyStopping(min_delta="a")
+
     def test_fit_that_runs_to_its_end_returns_the_best_weights(self):
         weights = {}
 

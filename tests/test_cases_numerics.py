@@ -197,3 +197,30 @@ print((used[2] - used[0]) / 200_000 * 1024)
 """
     # A step keeps x, y, states, gates and gradients: some 40 numbers of 4 bytes.
     assert float(run(program)) < 2000
+
+
+def test_sums_over_many_rows_keep_their_digits() -> None:
+    layer = rr.Linear(1, 1)
+    rows = 1_000_000
+    x = np.zeros((rows, 1), "f4")
+    _, cache = layer.forward_with_cache(x)
+    layer.backward(np.full((rows, 1), 0.1, "f4"), cache=cache)
+    bias = dict(layer.named_parameters())["bias"]
+    assert bias.grad[0] == pytest.approx(rows * float(np.float32(0.1)), rel=1e-6)
+
+
+def test_a_state_that_is_never_used_may_be_anything() -> None:
+    layer = rr.LSTM(2, 3, dtype="float64", seed=1)
+    x = np.ones((5, 2, 2))
+    h0, c0 = np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
+    dy = np.ones((5, 2, 3))
+    *_, cache = layer.forward_with_cache(x, (h0, c0), lengths=[0, 5])
+    layer.backward(dy, cache=cache)
+    expected = [parameter.grad.copy() for parameter in layer.parameters()]
+    layer.zero_grad()
+    h0[:, 0] = np.nan
+    c0[:, 0] = np.nan
+    *_, cache = layer.forward_with_cache(x, (h0, c0), lengths=[0, 5])
+    layer.backward(dy, cache=cache)
+    for parameter, gradient in zip(layer.parameters(), expected, strict=True):
+        np.testing.assert_array_equal(parameter.grad, gradient)

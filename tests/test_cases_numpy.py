@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,26 @@ def test_results_are_plain_arrays(rng: np.random.Generator) -> None:
     record = np.zeros(4, [("a", "i1"), ("x", "f4", (3,))])
     record["x"] = x
     np.testing.assert_array_equal(layer(record["x"]), layer(x))
+
+
+@pytest.mark.parametrize("change", ["shape", "dtype", "strides"])
+def test_an_argument_that_changes_x_while_it_is_converted(change: str) -> None:
+    """The call goes on with x as it was checked."""
+    layer = rr.LSTM(3, 4, seed=1)
+    x = np.arange(30, dtype="f4").reshape(5, 2, 3)
+    expected, _ = layer(x.copy(), lengths=[5, 3])
+
+    class Lengths:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy advises against all of these
+                if change == "shape":
+                    x.shape = (30,)
+                elif change == "dtype":
+                    x.dtype = np.int32
+                else:
+                    x.strides = (0, 0, 0)
+            return np.array([5, 3])
+
+    got, _ = layer(x, lengths=Lengths())
+    np.testing.assert_array_equal(got, expected)

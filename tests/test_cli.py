@@ -151,8 +151,10 @@ def test_uneven_times_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_without_a_terminal_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forecast", write(monthly()), "--epochs", "20", "--hidden", "4"]) == 0
     printed = capsys.readouterr()
-    assert printed.err.startswith("epoch 20  loss ")
-    assert "val_loss" in printed.err
+    first, progress, second = printed.err.splitlines()
+    assert first == "Finding the number of epochs: at most 20"
+    assert re.fullmatch(r"epoch 20  loss \d\.\d{4}  val_loss \d\.\d{4}", progress)
+    assert re.fullmatch(r"Training on everything: epochs \d+", second)
     assert "epoch 20" not in printed.out
 
 
@@ -189,6 +191,22 @@ def test_progress_without_a_terminal_goes_to_stderr(capsys: pytest.CaptureFixtur
         (monthly(), ("--forecast", "series.csv"), "series.csv is the table or another result"),
         (monthly(), ("--forecast", "x", "--model", "./x"), "x is the table or another result"),
         (monthly(), ("--model", "m.json"), "the ending .json is that of the options"),
+        (monthly(), ("--horizon", "1" + "0" * 21), "horizon must be at most 2147483647, got 1000"),
+        (monthly(), ("--horizon", "2147483647"), "need at least 10737418231"),
+        (monthly(), ("--layers", "100000"), "num_layers must be at most 100, got 100000"),
+        (monthly(), ("--seed", str(2**64)), "seed must be at most 18446744073709551615, got 1844"),
+        (
+            monthly(),
+            ("--label", "\udcff"),
+            r"--label must be printable text in UTF-8, got '\udcff'",
+        ),
+        (monthly(), ("--label", "a\nb"), r"--label must be printable text in UTF-8, got 'a\nb'"),
+        (monthly(), ("--plot", "\udcff.png"), r"--plot must be printable text in UTF-8, got '\udc"),
+        (
+            "time,value\n1,2\n2,abc\n",
+            (),
+            "series.csv, row 3, column 'value': 'abc' is not a number",
+        ),
     ],
 )
 def test_errors_are_one_sentence_and_status_2(
@@ -210,12 +228,32 @@ def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["forecast"], ["forecast", "a.csv", "--period", "x"], [], ["what"]]
+    ("arguments", "message"),
+    [
+        ("", "recurrust: error: the following arguments are required: COMMAND"),
+        ("what", "recurrust: error: argument COMMAND: invalid choice: 'what'"),
+        ("forecast", "recurrust forecast: error: the following arguments are required: CSV"),
+        ("forecast a --period x", "argument --period: must be a number of steps, auto or none"),
+        ("forecast a --horizon x", "argument --horizon: must be an integer, got 'x'"),
+        ("forecast a --dropout x", "argument --dropout: must be a number, got 'x'"),
+        (f"forecast a --horizon {'9' * 5000}", "must be an integer, got '9999"),
+    ],
 )
-def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: str, message: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(arguments)
-    assert "error: " in capsys.readouterr().err
+        main(arguments.split())
+    error = capsys.readouterr().err
+    assert message in error
+    assert re.fullmatch(r"recurrust.*: error: .*; see recurrust.* --help\n", error)
+    assert len(error) < 250
+
+
+def test_greatest_seed_and_unusual_label() -> None:
+    label = "Temperatur\u00a0(°C), $x_{$"
+    options = ("--seed", str(2**64 - 1), "--layers", "2", "--label", label, "--plot", "p.svg")
+    assert main(["forecast", write(monthly()), "-q", *options, *FAST]) == 0
+    assert json.loads(Path("series_forecast.json").read_text())["options"]["seed"] == 2**64 - 1
+    assert Path("p.svg").stat().st_size > 0
 
 
 def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

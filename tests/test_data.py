@@ -59,6 +59,13 @@ class TestWindows:
         with pytest.raises(ConfigError, match=f"{name} must be at least 1, got 0"):
             data.windows(np.zeros(9), **sizes)
 
+    @pytest.mark.parametrize("value", [2.5, 2.0, True, "2", None])
+    @pytest.mark.parametrize("name", ["window", "horizon", "stride"])
+    def test_sizes_that_are_no_integers_are_refused(self, name, value):
+        sizes = {"window": 2, "horizon": 1, "stride": 1, name: value}
+        with pytest.raises(DtypeError, match=f"{name} must be an integer .*got {value!r}"):
+            data.windows(np.zeros(9), **sizes)
+
     def test_too_short_a_series_names_what_it_needs(self):
         with pytest.raises(ShapeError, match=r"4 steps.*window=3 and horizon=2 need at least 5"):
             data.windows(np.zeros(4), window=3, horizon=2)
@@ -131,6 +138,24 @@ class TestSplit:
     def test_empty_parts_are_refused(self, options):
         with pytest.raises(ConfigError):
             data.train_test_split_time(np.arange(10), **options)
+
+    @pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+    def test_fractions_of_numpy_are_fractions(self, kind):
+        train, test = data.train_test_split_time(np.arange(10), test_size=kind(0.2))
+        assert (train.tolist(), test.tolist()) == (list(range(8)), [8, 9])
+        assert len(data.train_test_split_time(np.arange(10), test_size=np.int64(3))[1]) == 3
+
+    @pytest.mark.parametrize("size", [np.nan, np.inf, -0.1, 0.0, 1.0, 2.0, np.float32(1.5)])
+    def test_fractions_out_of_range(self, size):
+        with pytest.raises(ConfigError, match=r"test_size must be a fraction .* got "):
+            data.train_test_split_time(np.arange(10), test_size=size)
+
+    @pytest.mark.parametrize("size", [True, np.True_, "0.2", None])
+    def test_sizes_that_are_no_numbers(self, size):
+        with pytest.raises(DtypeError, match="test_size must be a number, got"):
+            data.train_test_split_time(np.arange(10), test_size=size)
+        with pytest.raises(DtypeError, match="gap must be an integer of at least 0, got"):
+            data.train_test_split_time(np.arange(10), gap=size)
 
     def test_different_counts_and_no_array(self):
         with pytest.raises(ShapeError, match=r"\[3, 4\]"):

@@ -717,3 +717,31 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
                 continue
     rr.set_rng_state(state)
     assert calls > 10_000
+
+
+def test_a_pair_of_zoneout_rates_is_not_available_yet() -> None:
+    assert rr.LSTM(2, 3, zoneout=(0.0, 0.0)).hidden_size == 3
+    with pytest.raises(rr.ConfigError, match="zoneout: not available yet"):
+        rr.LSTM(2, 3, zoneout=(0.1, 0.0))
+    with pytest.raises(rr.ConfigError, match="zoneout: expected a probability"):
+        rr.LSTM(2, 3, zoneout=(0.0, 2.0))
+
+
+def test_load_state_dict_lists_wrong_types_among_the_other_differences() -> None:
+    layer = rr.Linear(2, 3)
+    with pytest.raises(rr.ShapeError) as caught:
+        layer.load_state_dict({"weight": "text", "bias": np.zeros(4), "other": 1.0})
+    for part in ("weight: expected", "bias: expected (3,), got (4,)", "'other': there is no such"):
+        assert part in str(caught.value)
+    assert "missing" not in str(caught.value)
+    with pytest.raises(rr.DtypeError, match="weight: expected"):
+        layer.load_state_dict({"weight": None, "bias": np.zeros(3)})
+
+
+def test_sizes_beyond_any_machine_are_said_to_be_so() -> None:
+    with pytest.raises(MemoryError, match="more than any machine has"):
+        rr.LSTM(2, 10**9)
+    with pytest.raises(rr.ConfigError, match=r"positive integer below 2\*\*63"):
+        rr.LSTM(2, 10**30)
+    with pytest.raises(rr.ConfigError, match=r"lengths: expected numbers below 2\*\*63"):
+        rr.LSTM(1, 1)(np.zeros((2, 1, 1), "f4"), lengths=np.array([2**63 + 1], np.uint64))

@@ -284,6 +284,20 @@ class TestReadCsv:
         assert series.time.labels == ("2000-11", "2000-12", "2001-01")
         assert series.time.following(1) == ["2001-02"]
 
+    @pytest.mark.parametrize("months", [("Nov", "Dec", "Jan"), ("november", "12", "jan.")])
+    def test_months_in_a_column_may_have_names(
+        self, tmp_path: Path, months: tuple[str, ...]
+    ) -> None:
+        rows = [f"{year},{month},5" for year, month in zip((2000, 2000, 2001), months, strict=True)]
+        series = read_csv(write(tmp_path, "\n".join(["year,month,v", *rows])))
+        assert series.time.labels == ("2000-11", "2000-12", "2001-01")
+        assert (series.time.unit, series.time.following(1)) == ("month", ["2001-02"])
+
+    def test_months_that_are_none_are_counted(self, tmp_path: Path) -> None:
+        series = read_csv(write(tmp_path, "year,month,v\n2000,Jan,5\n2000,Moon,6\n2000,Mar,7\n"))
+        assert series.time.labels == ("2000-01", "2000-Moon", "2000-03")
+        assert series.time.following(1) == ["4"]
+
     def test_chosen_columns(self, tmp_path: Path) -> None:
         path = write(tmp_path, "a\tb\tc\n1\t10\t5\n2\t20\t7\n")
         series = read_csv(path, column="B", time_column="c")
@@ -330,6 +344,9 @@ class TestReadCsv:
             ("\n \n", {}, "is empty"),
             ("a,b\n", {}, "has a header, but no rows of values"),
             ("date,v\n1,2\n2,x\n3,4\n", {}, "row 3, column 'v': 'x' is not a number"),
+            ("time,v\n1,2\n2,abc\n", {}, "row 3, column 'v': 'abc' is not a number"),
+            ("time,v\n1,a\n2,b\n3,4\n", {}, "row 2, column 'v': 'a' is not a number"),
+            ("v\n1\n" + "9" * 400, {}, "row 3, column 'v': '9{59} is not finite"),
             ("date,v\n1,2\n2,1_0\n3,4\n", {"column": "v"}, "'1_0' is not a number"),
             ("date,v\n1,2\n2,\n3,4\n", {}, "row 3, column 'v' is blank"),
             ("date,v\n1,2\n2,NaN\n3,4\n", {}, "row 3, column 'v' is 'NaN'"),
@@ -463,6 +480,36 @@ class TestForecaster:
             with pytest.raises(rr.FileFormatError, match="does not describe a forecaster"):
                 Forecaster.load(tmp_path / "model.safetensors")
 
+    @pytest.mark.parametrize(
+        ("name", "value"), [("horizon", 3), ("hidden_size", 3), ("num_layers", 2)]
+    )
+    def test_files_of_different_forecasters(self, tmp_path: Path, name: str, value: int) -> None:
+        first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+        options = {"horizon": 2, "hidden_size": 4, "num_layers": 1}
+        quick(**options).fit(seasonal_series()).save(first)
+        quick(**{**options, name: value}).fit(seasonal_series()).save(second)
+        second.replace(first)
+        text = rf"first\.json has {name}={options[name]}, but the network in .* has {value}"
+        with pytest.raises(rr.FileFormatError, match=text):
+            Forecaster.load(first)
+
+    def test_damaged_horizon_and_foreign_network(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        beside = quick(horizon=2).fit(seasonal_series()).save(path)
+        described = json.loads(beside.read_text())
+        text = beside.read_text()
+        described["options"]["horizon"] = 3
+        beside.write_text(json.dumps(described))
+        with pytest.raises(rr.FileFormatError, match="preparation is for 2 steps, but horizon=3"):
+            Forecaster.load(path)
+        beside.write_bytes(b"\xff")
+        with pytest.raises(rr.FileFormatError, match="does not describe a forecaster"):
+            Forecaster.load(path)
+        beside.write_text(text)
+        rr.save(rr.Sequential(rr.Linear(1, 2)), path)
+        with pytest.raises(rr.FileFormatError, match="does not hold the network of a forecaster"):
+            Forecaster.load(path)
+
     def test_both_files_need_a_name(self, tmp_path: Path) -> None:
         with pytest.raises(rr.ConfigError, match=r"must not end in \.json"):
             quick().fit(seasonal_series()).save(tmp_path / "model.json")
@@ -527,6 +574,25 @@ class TestForecaster:
     )
     def test_options_out_of_range(self, name: str, value: float) -> None:
         with pytest.raises(rr.ConfigError, match=f"^{name} must be"):
+            Forecaster(**{name: value})  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error"),
+        [
+            ("horizon", 2**31, rr.ConfigError),
+            ("num_layers", 101, rr.ConfigError),
+            ("seed", 2**64, rr.ConfigError),
+            ("window", 2.5, rr.DtypeError),
+            ("period", "a", rr.DtypeError),
+            ("epochs", True, rr.DtypeError),
+            ("dropout", "a", rr.DtypeError),
+            ("learning_rate", None, rr.DtypeError),
+        ],
+    )
+    def test_options_too_great_or_of_the_wrong_kind(
+        self, name: str, value: object, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match=f"^{name} must be .*got {value!r}"):
             Forecaster(**{name: value})  # type: ignore[arg-type]
 
     def test_copy_forecasts_alike(self) -> None:

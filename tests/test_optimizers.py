@@ -97,7 +97,8 @@ def test_groups_have_options_of_their_own() -> None:
     assert optimizer.lr == 0.5
     optimizer.lr = 2.0
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 2.0]
-    optimizer.param_groups[0]["lr"] = 7.0  # a snapshot
+    with pytest.raises(TypeError, match="item assignment"):
+        optimizer.param_groups[0]["lr"] = 7.0
     assert optimizer.lr == 2.0
     optimizer.step()
     np.testing.assert_array_equal(other.data, 0.5 - 2 * (1 + 0.5))
@@ -271,3 +272,18 @@ def test_clipping_values(dtype: str) -> None:
     (infinite,) = with_gradients(np.array([np.inf, -np.inf], dtype))
     rr.clip_grad_value_([infinite], 2.0)
     np.testing.assert_array_equal(infinite.grad, [2, -2])
+
+
+@pytest.mark.parametrize("step", [3.0, np.array(3.0), np.array([3], np.int32)])
+def test_a_count_may_come_as_pytorch_keeps_it(step: object) -> None:
+    parameter = rr.Parameter(np.ones(2))
+    optimizer = rr.Adam([parameter])
+    parameter.grad[...] = 1
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["step"] = step
+    optimizer.load_state_dict(state)
+    assert optimizer.state_dict()["state"][0]["step"] == 3
+    state["state"][0]["step"] = -1
+    with pytest.raises(rr.ConfigError, match="step"):
+        optimizer.load_state_dict(state)

@@ -354,9 +354,44 @@ class TestParameters:
     def test_only_real_numbers_are_loaded(self, values):
         model = build()
         before = model.state_dict()
-        with pytest.raises(rr.DtypeError, match=r"1\.bias must hold real numbers"):
+        with pytest.raises(rr.DtypeError, match=r"1\.bias: expected real numbers, got dtype"):
             model.load_state_dict({**before, "0.bias_ih_l0": np.ones(16), "1.bias": values})
         np.testing.assert_array_equal(model[0].bias_ih_l0, before["0.bias_ih_l0"])
+
+    def test_live_views_of_the_network_are_read_before_anything_is_written(self):
+        model = rr.Sequential(
+            rr.Linear(2, 2, bias=False, dtype="float64", seed=1),
+            rr.Linear(2, 2, bias=False, dtype="float64", seed=2),
+        )
+        first, second = model[0].weight.copy(), model[1].weight.copy()
+        model.load_state_dict({"0.weight": model[1].weight, "1.weight": model[0].weight})
+        np.testing.assert_array_equal(model[0].weight, second)
+        np.testing.assert_array_equal(model[1].weight, first)
+
+    @pytest.mark.parametrize("mapping", [None, 3, [("1.bias", [0.0, 0.0])]])
+    def test_what_is_no_mapping_is_refused(self, mapping):
+        with pytest.raises(rr.DtypeError, match="mapping must map names of parameters to arrays"):
+            build().load_state_dict(mapping)
+
+    def test_ragged_values_and_wrong_dtypes_are_listed_with_all_else(self):
+        model = build()
+        before = model.state_dict()
+        wrong = before | {
+            "0.weight_hh_l0": [[1.0], [2.0, 3.0]],
+            "0.bias_ih_l0": ["a"] * 16,
+            "1.weight": np.zeros((2, 4), complex),
+            "1.bias": [1.0],
+        }
+        with pytest.raises(rr.ShapeError) as caught:
+            model.load_state_dict(wrong)
+        assert str(caught.value).splitlines()[1:] == [
+            "  0.weight_hh_l0: expected (16, 4), got no regular array",
+            "  1.bias: expected (2,), got (1,)",
+            "  0.bias_ih_l0: expected real numbers, got dtype <U1",
+            "  1.weight: expected real numbers, got dtype complex128",
+        ]
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
 
 
 class TestModes:

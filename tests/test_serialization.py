@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import shutil
@@ -193,7 +194,23 @@ class TestRefusals:
             rr.load(saved)
 
 
+class Labelled(rr.LSTM):
+    """A layer of one's own that keeps more than its base."""
+
+
 class TestRebuilding:
+    @pytest.mark.parametrize(
+        "duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+    )
+    def test_copies_keep_attributes_of_a_class_of_ones_own(self, duplicate):
+        layer = Labelled(2, 3, seed=1)
+        layer.label = ["first"]
+        result = duplicate(layer)
+        assert type(result) is Labelled
+        assert result.label == ["first"]
+        assert (result.label is layer.label) == (duplicate is copy.copy)
+        np.testing.assert_array_equal(result.weight_ih_l0, layer.weight_ih_l0)
+
     def test_parameter_of(self):
         layer = rr.Linear(2, 3, seed=1)
         parameter = serialization._parameter_of(layer, "bias")
@@ -207,3 +224,22 @@ class TestRebuilding:
         assert type(rebuilt) is rr.LSTM
         assert not rebuilt.training
         np.testing.assert_array_equal(rebuilt(X)[0], layer.eval()(X)[0])
+
+    def test_rebuild_restores_attributes_of_a_class_of_ones_own(self):
+        class Named(rr.LSTM):
+            pass
+
+        layer = Named(2, 3, seed=1)
+        attributes = {"label": "first", "numbers": [1, 2]}
+        rebuilt = serialization._rebuild_layer(
+            Named, layer.config, layer.state_dict(), True, attributes
+        )
+        assert type(rebuilt) is Named
+        assert vars(rebuilt) == attributes
+        assert rebuilt.label == "first"
+        np.testing.assert_array_equal(rebuilt.weight_ih_l0, layer.weight_ih_l0)
+        for nothing in ((), (None,)):
+            plain = serialization._rebuild_layer(
+                rr.LSTM, layer.config, layer.state_dict(), True, *nothing
+            )
+            np.testing.assert_array_equal(plain.weight_ih_l0, layer.weight_ih_l0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import pickle
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 
 import recurrust as rr
+from recurrust.trainer import _total_weight
 
 mpl.use("Agg")
 
@@ -84,6 +86,19 @@ class BrokenLoss:
 
     def value_and_grad(self, pred, target):
         return self.value, np.full_like(pred, self.gradient)
+
+
+class ShiftedLoss:
+    """The mean square error with a constant added, its gradient times a factor."""
+
+    def __init__(self, offset, factor):
+        self.offset, self.factor = offset, factor
+
+    def __call__(self, pred, target):
+        return rr.MSELoss()(pred, target) + self.offset
+
+    def value_and_grad(self, pred, target):
+        return self(pred, target), self.factor * rr.MSELoss().value_and_grad(pred, target)[1]
 
 
 class TestFit:
@@ -498,6 +513,20 @@ class TestAveraging:
         for value in self.losses(trainer, x, y, **options):
             assert value == pytest.approx(expected, rel=1e-12)
 
+    @pytest.mark.parametrize("kind", [rr.MSELoss, rr.MAELoss])
+    def test_plain_elements_are_counted_as_total_weight_does(self, kind):
+        loss = kind()
+        pred, target = np.zeros((3, 4, 2)), np.ones((3, 4, 2))
+        assert loss.total_weight(pred, target) == 24.0 == _total_weight(loss, pred, target, {})
+
+        class Counting(kind):
+            def total_weight(self, *arguments, **keywords):
+                return 2 * super().total_weight(*arguments, **keywords)
+
+        assert _total_weight(Counting(), pred, target, {}) == 48.0
+        weights = {"sample_weight": np.array([1.0, 0.5, 0.0])}
+        assert _total_weight(loss, pred, target, weights) == 1.5 * 8
+
     def test_sums_add_up(self):
         x, y = arrays()
         trainer = make_trainer(loss=rr.MSELoss(reduction="sum"))
@@ -814,9 +843,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "text"),
         [
-            ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
-            ({"epochs": 1.5}, "epochs .* got 1.5"),
-            ({"epochs": True}, "epochs .* got True"),
+            ({"epochs": 0}, "epochs must be at least 1, got 0"),
             ({"batch_size": 0}, "batch_size .* got 0"),
             ({"verbose": 3}, "verbose must be 0, 1 or 2, got 3"),
         ],
@@ -825,6 +852,84 @@ class TestOptions:
         x, y = arrays()
         with pytest.raises(rr.ConfigError, match=text):
             make_trainer().fit(x, y, **{"epochs": 1, "verbose": 0, **options})
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"epochs": 1.5}, "epochs must be an integer of at least 1, got 1.5"),
+            ({"epochs": True}, "epochs must be an integer of at least 1, got True"),
+            ({"batch_size": "a"}, "batch_size must be an integer of at least 1, got 'a'"),
+            ({"validation_split": "a"}, "validation_split must be a number, got 'a'"),
+            ({"validation_data": 5}, r"validation_data must be \(x, y\) or a mapping, got int"),
+        ],
+    )
+    def test_options_of_fit_of_the_wrong_kind(self, options, text):
+        x, y = arrays()
+        with pytest.raises(rr.DtypeError, match=text):
+            make_trainer().fit(x, y, **{"epochs": 1, "verbose": 0, **options})
+
+    @pytest.mark.parametrize(
+        ("options", "error", "text"),
+        [
+            ({"seed": -1}, rr.ConfigError, "seed must be at least 0, got -1"),
+            ({"seed": 2**64}, rr.ConfigError, f"seed must be at most {2**64 - 1}, got {2**64}"),
+            ({"seed": 1.0}, rr.DtypeError, "seed must be an integer of at least 0, got 1.0"),
+            ({"clip_norm": "a"}, rr.DtypeError, "clip_norm must be a number, got 'a'"),
+            ({"clip_norm": True}, rr.DtypeError, "clip_norm must be a number, got True"),
+            ({"clip_norm": 0}, rr.ConfigError, "clip_norm must be positive and finite, got 0"),
+            ({"loss": rr.MSELoss}, rr.DtypeError, "loss must be an instance .*got the class"),
+            ({"loss": len}, rr.DtypeError, r"loss must be such as .*with value_and_grad; got"),
+            (
+                {"callbacks": [rr.EarlyStopping("loss"), rr.ProgressBar]},
+                rr.DtypeError,
+                r"callbacks\[1\] must be an instance .*got the class .*ProgressBar",
+            ),
+            ({"callbacks": ["a"]}, rr.DtypeError, r"callbacks\[0\] must be .*on_train_begin"),
+            ({"callbacks": rr.EarlyStopping()}, rr.DtypeError, "callbacks must be a list of"),
+            ({"metrics": len}, rr.DtypeError, "metrics must be a list or mapping of functions"),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind(self, options, error, text):
+        with pytest.raises(error, match=text):
+            make_trainer(**options)
+
+    @pytest.mark.parametrize(
+        ("optimizer", "text"),
+        [
+            (None, r"optimizer must be such as rr\.Adam\(.*with lr, step; got None"),
+            (rr.Adam, r"optimizer must be an instance such as rr\.Adam\(.*got the class"),
+        ],
+    )
+    def test_what_is_no_optimizer(self, optimizer, text):
+        with pytest.raises(rr.DtypeError, match=text):
+            rr.Trainer(network(), rr.MSELoss(), optimizer)
+
+    def test_optimizer_of_another_model_is_refused(self):
+        model = network()
+        optimizer = rr.Adam(model.parameters())
+        for other in (model.astype("float32"), copy.deepcopy(model)):
+            with pytest.raises(rr.ConfigError, match=r"optimizer has none of .*model\.parameters"):
+                rr.Trainer(other, rr.MSELoss(), optimizer)
+        assert rr.Trainer(model, rr.MSELoss(), optimizer).optimizer is optimizer
+
+    def test_part_of_the_parameters_or_an_optimizer_of_ones_own_will_do(self):
+        class Signs:
+            lr = 0.125
+
+            def __init__(self, parameters):
+                self.parameters = list(parameters)
+
+            def step(self):
+                for parameter in self.parameters:
+                    parameter.assign(parameter.data - self.lr * np.sign(parameter.grad))
+
+        x, y = arrays()
+        for build in (Signs, lambda parameters: rr.SGD(parameters, lr=0.125)):
+            model = network()
+            before = model.state_dict()
+            rr.Trainer(model, rr.MSELoss(), build(model[1].parameters())).train_step(x, y)
+            np.testing.assert_array_equal(model[0].weight_ih_l0, before["0.weight_ih_l0"])
+            assert not np.array_equal(model[1].weight, before["1.weight"])
 
     def test_impossible_options_of_the_trainer(self):
         with pytest.raises(rr.ConfigError, match=r'on_nonfinite .*"raise" or "skip"'):
@@ -1029,6 +1134,52 @@ class TestCheckGradients:
         model = rr.Sequential(Nothing(), rr.Linear(2, 1, dtype="float64", seed=1))
         with pytest.raises(AssertionError, match=r"x\[0, 0, 0\] is nan"):
             rr.testing.check_gradients(model, x, y, rr.MSELoss())
+
+    @pytest.mark.parametrize("offset", [1e5, 1e9, 1e20])
+    def test_a_loss_too_large_to_judge_by_is_refused(self, offset):
+        x, y = arrays(3, 4)
+        layer = rr.Linear(2, 1, dtype="float64", seed=1)
+        # At 1e20 every difference is exactly zero, as this gradient is.
+        loss = ShiftedLoss(offset, 0.0 if offset == 1e20 else 1.0 + 1e-6)
+        with pytest.raises(rr.StateError, match=r"the loss \(1e\+\d+\) is too large against"):
+            rr.testing.check_gradients(layer, x, y, loss)
+
+    def test_errors_are_reported_with_their_rounding(self):
+        x, y = arrays(3, 4)
+        layer = rr.Linear(2, 1, dtype="float64", seed=1)
+        errors = rr.testing.check_gradients(layer, x, y, ShiftedLoss(100.0, 1.0))
+        assert min(errors.values()) > 0
+        assert max(errors.values()) < 1e-7
+        wrong = ShiftedLoss(0.0, 1.0 + 1e-6)
+        errors = rr.testing.check_gradients(layer, x, y, wrong, tolerance=1e-5)
+        assert list(errors.values()) == pytest.approx([1e-6] * 3, rel=1e-3)
+
+    def test_rounding_does_not_excuse_a_small_gradient_that_is_wrong(self):
+        class Path(Recorder):
+            """A second layer whose parameter has next to no influence, and a wrong gradient."""
+
+            def __init__(self, factor):
+                super().__init__()
+                self.factor = factor
+                self.extra = rr.Parameter(np.zeros(1), "extra")
+
+            def __call__(self, x):
+                return x + 1e-11 * self.extra.data
+
+            def backward(self, dy, *, cache):
+                self.extra.grad[...] += self.factor * 1e-11 * dy.sum()
+                return dy
+
+            def named_parameters(self):
+                return iter([("extra", self.extra)])
+
+        x, y = arrays(3, 4)
+        model = rr.Sequential(rr.Linear(2, 1, dtype="float64", seed=1), Path(3.0))
+        with pytest.raises(rr.StateError, match=r"against the gradient of 1\.extra"):
+            rr.testing.check_gradients(model, x, y, rr.MSELoss())
+
+    def test_help_says_float64(self):
+        assert "Models of dtype float64 only" in rr.testing.check_gradients.__doc__
 
     def test_single_precision_is_refused(self):
         x, y = arrays(3, 4)

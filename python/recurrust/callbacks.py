@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from recurrust._arguments import require_integer, require_real
 from recurrust.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class EarlyStopping(Callback):
     ConfigError
         If `patience` is less than 1, `min_delta` negative or not finite, or `mode` unknown; in
         `fit`, if `monitor` is not among the quantities recorded.
+    DtypeError
+        If `patience` is no integer or `min_delta` no number.
     """
 
     def __init__(
@@ -113,9 +116,8 @@ class EarlyStopping(Callback):
         *,
         mode: Literal["min", "max"] = "min",
     ) -> None:
-        if patience < 1:
-            raise ConfigError(f"patience must be at least 1, got {patience}")
-        if not 0 <= min_delta < math.inf:
+        patience = require_integer("patience", patience, 1)
+        if not 0 <= require_real("min_delta", min_delta) < math.inf:
             raise ConfigError(f"min_delta must be finite and not negative, got {min_delta}")
         if mode not in ("min", "max"):
             raise ConfigError(f'mode must be "min" or "max", got {mode!r}')

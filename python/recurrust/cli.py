@@ -6,9 +6,12 @@ import argparse
 import csv
 import importlib.util
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -43,8 +46,9 @@ the table:
   Text in UTF-8 with a header row; cells separated by commas, semicolons, tabs or bars; a decimal
   point; no missing values. Two forms are told apart by their header:
     long  one row a value, oldest first. The values are the only column of numbers, or --column.
-          The times, if there are any, are --time-column, else the columns year and month, else
-          the first column named after a time (time, date, year, ...), else the first of dates.
+          The times, if there are any, are --time-column, else the columns year and month (Jan,
+          January or 1), else the first column named after a time (time, date, year, ...), else
+          the first of dates.
     wide  one row a year: a column for each month (JAN, January or 1, in any order) and one for
           the year. A table with all twelve months is taken as wide unless --column is given or
           --form says otherwise. Blank months at the end of the last year are left off.
@@ -80,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        _check_texts(options)
         _forecast(options)
     except RecurrustError as error:
         return _failed(str(error))
@@ -99,10 +104,16 @@ def _failed(message: str) -> int:
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error alone, without the usage, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recurrust", description="Recurrent neural networks on the CPU."
-    )
+    parser = _Parser(prog="recurrust", description="Recurrent neural networks on the CPU.")
     parser.add_argument("--version", action="version", version=f"recurrust {_core.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_forecast(
@@ -121,7 +132,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("csv", metavar="CSV", type=Path, help="the table with the series")
     parser.add_argument(
         "--horizon",
-        type=int,
+        type=_integer,
         default=12,
         metavar="N",
         help="steps to forecast (default: %(default)s)",
@@ -163,7 +174,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     )
     season.add_argument(
         "--test-fraction",
-        type=float,
+        type=_number,
         default=0.2,
         metavar="F",
         help="last part of the series, only for testing (default: %(default)s)",
@@ -171,15 +182,21 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
 
     network = parser.add_argument_group("network and training")
     for option, kind, default, name, text in (
-        ("--window", int, 12, "N", "steps that the network looks back on"),
-        ("--hidden", int, 16, "N", "units of an LSTM layer"),
-        ("--layers", int, 1, "N", "LSTM layers"),
-        ("--dropout", float, 0.2, "P", "dropout after each LSTM layer"),
-        ("--epochs", int, 200, "N", "the most epochs to train"),
-        ("--patience", int, 50, "N", "epochs without improvement before training stops"),
-        ("--learning-rate", float, 0.003, "R", "step size of AdamW"),
-        ("--weight-decay", float, 1.0, "R", "shrinking of the weights, relative to the step size"),
-        ("--seed", int, 0, "N", "seed of weights, shuffling and dropout"),
+        ("--window", _integer, 12, "N", "steps that the network looks back on"),
+        ("--hidden", _integer, 16, "N", "units of an LSTM layer"),
+        ("--layers", _integer, 1, "N", "LSTM layers, at most 100"),
+        ("--dropout", _number, 0.2, "P", "dropout after each LSTM layer"),
+        ("--epochs", _integer, 200, "N", "the most epochs to train"),
+        ("--patience", _integer, 50, "N", "epochs without improvement before training stops"),
+        ("--learning-rate", _number, 0.003, "R", "step size of AdamW"),
+        (
+            "--weight-decay",
+            _number,
+            1.0,
+            "R",
+            "shrinking of the weights, relative to the step size",
+        ),
+        ("--seed", _integer, 0, "N", "seed of weights, shuffling and dropout"),
     ):
         network.add_argument(
             option,
@@ -231,14 +248,41 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _integer(text: str) -> int:
+    return int(_converted(text, int, "an integer"))
+
+
+def _number(text: str) -> float:
+    return _converted(text, float, "a number")
+
+
 def _period(text: str) -> int | str:
     if text in ("auto", "none"):
         return text
+    return int(_converted(text, int, "a number of steps, auto or none"))
+
+
+def _converted(text: str, kind: type[int | float], expected: str) -> float:
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        message = f"must be a number of steps, auto or none, got {text!r}"
+        message = f"must be {expected}, got {text!r:.60}"
         raise argparse.ArgumentTypeError(message) from None
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """Raise if what is shown after the training can't be printed or drawn."""
+    for option, value in (
+        ("CSV", options.csv),
+        ("--output-dir", options.output_dir),
+        ("--forecast", options.forecast),
+        ("--model", options.model),
+        ("--plot", options.plot),
+        ("--label", options.label or ""),
+    ):
+        # Bytes that are not UTF-8 come as surrogates.
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in str(value)):
+            raise ConfigError(f"{option} must be printable text in UTF-8, got {str(value)!a:.60}")
 
 
 @dataclass(frozen=True)
@@ -283,6 +327,19 @@ def _check_plot(path: Path) -> None:
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise ConfigError(f"--plot {path}: the ending must be one of {', '.join(sorted(known))}")
+
+
+class _RunNames(Callback):
+    """Says which of the two training runs begins."""
+
+    def __init__(self) -> None:
+        self._texts = cycle(
+            ("Finding the number of epochs: at most {}", "Training on everything: epochs {}")
+        )
+
+    def on_train_begin(self, trainer: Trainer, epochs: int) -> None:
+        """Print the name of the run and its epochs."""
+        print(next(self._texts).format(epochs), file=sys.stderr, flush=True)
 
 
 class _ProgressLines(Callback):
@@ -409,7 +466,7 @@ def _check_length(
 def _progress(quiet: bool) -> tuple[Callback, ...]:
     if quiet:
         return ()
-    return (ProgressBar(),) if sys.stderr.isatty() else (_ProgressLines(),)
+    return _RunNames(), ProgressBar() if sys.stderr.isatty() else _ProgressLines()
 
 
 def _write_forecast(path: Path, labels: Sequence[str], values: Sequence[float]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recurrust._arguments import is_integer, require_integer, require_real
 from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError, StateError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def windows(
     ------
     ConfigError
         If `window`, `horizon` or `stride` is less than 1.
+    DtypeError
+        If one of them is no integer.
     ShapeError
         If the series has no or more than two axes, or fewer than `window + horizon` steps.
 
@@ -71,8 +74,7 @@ def windows(
            [4.]])
     """
     for name, value in (("window", window), ("horizon", horizon), ("stride", stride)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+        require_integer(name, value, 1)
     array = np.asarray(series)
     if array.ndim not in (1, 2):
         raise ShapeError(
@@ -174,7 +176,10 @@ def train_test_split_time(
     Raises
     ------
     ConfigError
-        If there is no array, `gap` is negative, or a part would be empty.
+        If there is no array, `gap` is negative, a fraction is not between 0 and 1, or a part
+        would be empty.
+    DtypeError
+        If `test_size` is no number or `gap` no integer.
     ShapeError
         If the arrays differ in their number of entries.
 
@@ -190,10 +195,18 @@ def train_test_split_time(
     counts = [len(array) if array.ndim else 0 for array in converted]
     if len(set(counts)) > 1:
         raise ShapeError(f"arrays must have equally many entries along axis 0, got {counts}")
-    if gap < 0:
-        raise ConfigError(f"gap must not be negative, got {gap}")
+    gap = require_integer("gap", gap, 0)
     count = counts[0]
-    test = round(test_size * count) if isinstance(test_size, float) else test_size
+    if is_integer(test_size):
+        test = int(test_size)
+    else:
+        fraction = require_real("test_size", test_size)
+        if not 0 < fraction < 1:
+            raise ConfigError(
+                f"test_size must be a fraction between 0 and 1, or an integer: a number of "
+                f"entries; got {test_size}"
+            )
+        test = round(fraction * count)
     train = count - test - gap
     if test < 1 or train < 1:
         raise ConfigError(

@@ -94,6 +94,7 @@ class Sequential:
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ConfigError("Sequential needs at least one layer")
+        seen: set[int] = set()
         for index, layer in enumerate(layers):
             if isinstance(layer, Sequential):
                 raise ConfigError(
@@ -104,8 +105,9 @@ class Sequential:
                     f"layer {index} must be a layer (with __call__, forward_with_cache, backward, "
                     f"named_parameters, train and eval), got {layer!r}"
                 )
-            if any(layer is earlier for earlier in layers[:index]):
+            if id(layer) in seen:
                 raise ConfigError(f"layer {index} occurs twice; make a copy with copy.deepcopy")
+            seen.add(id(layer))
         self._layers = layers
         self._recurrent = tuple(hasattr(layer, "batch_first") for layer in layers)
         self._forward_keywords = tuple(
@@ -195,7 +197,7 @@ class Sequential:
         Parameters
         ----------
         mapping : mapping of str to array_like
-            Values by parameter name.
+            Values by parameter name; views of this network's own weights will do.
         strict : bool, default True
             Whether every parameter must occur and nothing else may. If False, missing and
             unknown names are passed over; shapes must fit in any case.
@@ -205,31 +207,43 @@ class Sequential:
         ShapeError
             If names or shapes differ: all differences are listed and nothing is changed.
         DtypeError
-            If values are not real numbers; nothing is changed.
+            If `mapping` is not a mapping, or nothing is wrong but that values are not real
+            numbers; nothing is changed.
         """
+        if not isinstance(mapping, Mapping):
+            raise DtypeError(f"mapping must map names of parameters to arrays, got {mapping!r:.80}")
         parameters = dict(self.named_parameters())
         arrays: dict[str, NDArray[Any]] = {}
         differences: list[str] = []
+        wrong_dtypes: list[str] = []
         for name, parameter in parameters.items():
             if name not in mapping:
                 if strict:
                     differences.append(f"{name}: missing")
                 continue
-            array = np.asarray(mapping[name])
+            try:
+                array = np.asarray(mapping[name])
+            except ValueError:  # rows of different lengths
+                differences.append(f"{name}: expected {parameter.shape}, got no regular array")
+                continue
             if array.dtype.kind not in "fiub":
-                raise DtypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+                wrong_dtypes.append(f"{name}: expected real numbers, got dtype {array.dtype}")
+                continue
             if array.shape != parameter.shape:
                 differences.append(f"{name}: expected {parameter.shape}, got {array.shape}")
-            arrays[name] = array.astype(parameter.dtype, copy=False)
+                continue
+            # A copy of each before the first is written: they may be views of the parameters.
+            arrays[name] = np.array(array, dtype=parameter.dtype)
         if strict:
             differences += [
                 f"{name!r}: there is no such parameter"
                 for name in mapping
                 if name not in parameters
             ]
-        if differences:
-            listed = "\n  ".join(differences)
-            raise ShapeError(f"the mapping doesn't fit, nothing was changed:\n  {listed}")
+        if differences or wrong_dtypes:
+            listed = "\n  ".join(differences + wrong_dtypes)
+            error = ShapeError if differences else DtypeError
+            raise error(f"the mapping doesn't fit, nothing was changed:\n  {listed}")
         for name, array in arrays.items():
             parameters[name].assign(array)
 

@@ -155,14 +155,20 @@ def _rebuild_layer(
     config: Mapping[str, Any],
     arrays: Mapping[str, ArrayLike],
     training: bool,
+    attributes: Mapping[str, Any] | None = None,
 ) -> _Module:
-    """Build a layer with given weights; what pickles of layers call."""
+    """Build a layer with given weights; what pickles and copies of layers call.
+
+    `attributes` is what an instance of a class derived in Python has of its own.
+    """
     # The initial weights are replaced at once: they must not cost a draw from the random stream.
     seed = {"seed": 0} if issubclass(cls, _SEEDED) else {}
     layer: _Module = cls.__new__(cls, **config, **seed)
     layer.load_state_dict(arrays)
     if not training:
         layer.eval()
+    if attributes:
+        vars(layer).update(attributes)
     return layer
 
 

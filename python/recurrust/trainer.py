@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from recurrust import _core
+from recurrust._arguments import require_integer, require_real, require_seed
 from recurrust._samples import Batch, Samples
 from recurrust.callbacks import LinePrinter, ProgressBar
-from recurrust.exceptions import ConfigError, NonFiniteError, ShapeError
+from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError
 from recurrust.history import History
 from recurrust.sequential import Layer, Sequential
 
@@ -27,6 +28,11 @@ Metric: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], float]"
 
 # Quantities of the history that no metric may be named after.
 _RESERVED = ("loss", "lr", "skipped")
+
+# Losses that count every element once unless told otherwise.
+_PLAIN_MEANS = (_core.MSELoss, _core.MAELoss)
+
+_HOOKS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 
 
 class Loss(Protocol):
@@ -106,7 +112,10 @@ class Trainer:
     Raises
     ------
     ConfigError
-        If an option has a value that it can't have, or is not available yet.
+        If an option has a value that it can't have, or is not available yet; or if `optimizer`
+        has none of the model's parameters.
+    DtypeError
+        If an argument is not the kind of object or number that it must be.
 
     Examples
     --------
@@ -145,21 +154,30 @@ class Trainer:
         ):
             if not available:
                 raise ConfigError(f"{option}: not available yet; leave it at its default")
+        _require_object("loss", loss, ("__call__", "value_and_grad"), "rr.MSELoss()")
         if getattr(loss, "reduction", None) == "none":
             raise ConfigError('loss must have reduction "mean" or "sum" to be trained on')
-        if clip_norm is not None and not 0 < clip_norm < math.inf:
+        if clip_norm is not None and not 0 < require_real("clip_norm", clip_norm) < math.inf:
             raise ConfigError(f"clip_norm must be positive and finite, got {clip_norm}")
         if on_nonfinite not in ("raise", "skip"):
             raise ConfigError(f'on_nonfinite must be "raise" or "skip", got {on_nonfinite!r}')
+        if not isinstance(callbacks, Iterable):
+            raise DtypeError(f"callbacks must be a list of callbacks, got {callbacks!r:.80}")
+        callbacks = tuple(callbacks)
+        for index, callback in enumerate(callbacks):
+            _require_object(f"callbacks[{index}]", callback, _HOOKS, "rr.EarlyStopping()")
+        example = "rr.Adam(model.parameters())"
+        _require_object("optimizer", optimizer, ("lr", "step"), example)
         self.model = model
         self.network = model if isinstance(model, Sequential) else Sequential(model)
+        _require_shared_parameters(optimizer, self.network)
         self.loss = loss
         self.optimizer = optimizer
         self.clip_norm = clip_norm
-        self.callbacks = tuple(callbacks)
+        self.callbacks = callbacks
         self.metrics = _named_metrics(metrics)
         self.on_nonfinite = on_nonfinite
-        self.seed = _seed_from_stream() if seed is None else seed
+        self.seed = _seed_from_stream() if seed is None else require_seed(seed)
         self.epoch = 0
         self.history = History(())
         self._stopping = False
@@ -223,13 +241,13 @@ class Trainer:
         ConfigError
             If an option has a value that it can't have.
         DtypeError
-            If data do not hold real numbers.
+            If data do not hold real numbers, or an option is no number where one is needed.
         NonFiniteError
             If data hold NaN or an infinity, naming row, step and column; or if the loss or a
             gradient is not finite, naming the tensor.
         """
-        _require_positive("epochs", epochs)
-        _require_positive("batch_size", batch_size)
+        epochs = require_integer("epochs", epochs, 1)
+        batch_size = require_integer("batch_size", batch_size, 1)
         if verbose not in (0, 1, 2):
             raise ConfigError(f"verbose must be 0, 1 or 2, got {verbose!r}")
         samples = self._samples(x, y, lengths, sample_weight)
@@ -299,7 +317,7 @@ class Trainer:
         ShapeError
             If there is no sample, numbers of samples or steps differ, or a shape doesn't fit.
         """
-        _require_positive("batch_size", batch_size)
+        batch_size = require_integer("batch_size", batch_size, 1)
         samples = self._samples(x, y, lengths, sample_weight)
         with _modes_restored(self.network):
             return self._evaluate(samples, batch_size)
@@ -327,7 +345,7 @@ class Trainer:
         ShapeError
             If there is no sample, or a shape doesn't fit.
         """
-        _require_positive("batch_size", batch_size)
+        batch_size = require_integer("batch_size", batch_size, 1)
         samples = self._samples(x, None, lengths, None)
         result: NDArray[Any] | None = None
         with _modes_restored(self.network):
@@ -428,12 +446,17 @@ class Trainer:
         validation_split: float,
     ) -> tuple[Samples, Samples | None]:
         """Return the samples to train on and those to validate on."""
-        if not 0 <= validation_split < 1:
+        if not 0 <= require_real("validation_split", validation_split) < 1:
             raise ConfigError(f"validation_split must be in [0, 1), got {validation_split}")
         if validation_data is not None:
             if validation_split > 0:
                 raise ConfigError("validation_data and validation_split exclude each other")
             if not isinstance(validation_data, Mapping):
+                if not isinstance(validation_data, Sequence):
+                    raise DtypeError(
+                        "validation_data must be (x, y) or a mapping, got "
+                        f"{type(validation_data).__name__}"
+                    )
                 if len(validation_data) != 2:
                     raise ConfigError(
                         "validation_data must be (x, y) or a mapping with the keys x, y, lengths "
@@ -588,6 +611,8 @@ def _total_weight(
     loss: Loss, pred: NDArray[Any], target: Any, weights: Mapping[str, NDArray[Any]]
 ) -> float:
     """Return what a mean loss was divided by, if need be up to a factor common to all batches."""
+    if type(loss) in _PLAIN_MEANS and not weights:
+        return float(pred.size)  # as total_weight says, but that takes as long as the loss
     total_weight: Callable[..., float] | None = getattr(loss, "total_weight", None)
     if total_weight is not None:
         return total_weight(pred, target, **weights)
@@ -645,6 +670,8 @@ def _seed_from_stream() -> int:
 
 
 def _named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
+    if not isinstance(metrics, Iterable):
+        raise DtypeError(f"metrics must be a list or mapping of functions, got {metrics!r:.80}")
     pairs: list[tuple[str, Metric]]
     if isinstance(metrics, Mapping):
         pairs = list(metrics.items())
@@ -665,6 +692,25 @@ def _named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str
     return named
 
 
-def _require_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
+def _require_object(name: str, value: object, needed: Iterable[str], example: str) -> None:
+    """Raise unless a value is an instance that has all attributes needed."""
+    if isinstance(value, type):
+        raise DtypeError(f"{name} must be an instance such as {example}, got the class {value!r}")
+    missing = [attribute for attribute in needed if not hasattr(value, attribute)]
+    if missing:
+        raise DtypeError(
+            f"{name} must be such as {example}, with {', '.join(missing)}; got {value!r:.80}"
+        )
+
+
+def _require_shared_parameters(optimizer: Optimizer, network: Sequential) -> None:
+    """Raise if an optimizer that says what it moves moves nothing of the network."""
+    groups = getattr(optimizer, "param_groups", None)
+    own = {id(parameter) for parameter in network.parameters()}
+    if groups is None or not own:
+        return
+    if not any(id(parameter) in own for group in groups for parameter in group["params"]):
+        raise ConfigError(
+            "optimizer has none of the model's parameters, so training would change nothing: "
+            "build it from model.parameters(), after the model was copied or converted"
+        )

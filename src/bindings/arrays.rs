@@ -17,6 +17,7 @@ use numpy::{
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::options::shown;
 use crate::engine::Sequence;
 use crate::error::{Error, checked_size, shape_text};
 use crate::memory::copied_vec;
@@ -142,60 +143,96 @@ fn converted<'py, F: Number>(
     Ok(copy.cast_into::<PyArrayDyn<F>>()?)
 }
 
-/// An array whose last axis is contiguous: the argument itself where possible.
-pub fn row_contiguous<'py, F: Number>(
-    array: &Bound<'py, PyUntypedArray>,
-) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
-    if let Some(typed) = typed_in_place::<F>(array) {
-        let size = size_of::<F>().cast_signed();
-        let rows = match (typed.shape().last(), typed.strides().last()) {
-            (Some(&len), Some(&stride)) => len <= 1 || stride == size,
-            _ => true,
-        };
-        if rows {
-            return Ok(typed);
-        }
-    }
-    converted(array)
+/// An array with a contiguous last axis, kept alive while it is read in place.
+///
+/// Address, sizes and strides are taken when it is checked, once: converting the arguments that
+/// follow may run anybody's code, which could give the array another shape.
+pub struct Rows<'py, F: Number> {
+    _array: Bound<'py, PyArrayDyn<F>>,
+    pointer: *const F,
+    shape: Vec<usize>,
+    /// In elements.
+    strides: Vec<isize>,
 }
 
-/// A wholly contiguous array that is kept alive while its slice is used.
-pub struct Contiguous<'py, F: Number>(Bound<'py, PyArrayDyn<F>>);
+impl<'py, F: Number> Rows<'py, F> {
+    /// The argument itself where possible, else a copy.
+    pub fn new(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
+        let in_place = typed_in_place::<F>(array).map(Self::capture);
+        let fits = |rows: &Self| match (rows.shape.last(), rows.strides.last()) {
+            (Some(&len), Some(&stride)) => len <= 1 || stride == 1,
+            _ => true,
+        };
+        match in_place.filter(fits) {
+            Some(rows) => Ok(rows),
+            None => Ok(Self::capture(converted(array)?)),
+        }
+    }
+
+    fn capture(array: Bound<'py, PyArrayDyn<F>>) -> Self {
+        let size = size_of::<F>().cast_signed();
+        Self {
+            pointer: array.data(),
+            shape: array.shape().to_vec(),
+            strides: array.strides().iter().map(|stride| stride / size).collect(),
+            _array: array,
+        }
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How many elements it has.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// As (steps, rows, width); `axes` tells which axis is which, a missing axis has size one.
+    pub fn sequence(&self, (steps, rows): (Option<usize>, Option<usize>)) -> Sequence<'_, F> {
+        let axis = |axis: Option<usize>| match axis {
+            Some(axis) => (self.shape[axis], self.strides[axis]),
+            None => (1, 0),
+        };
+        let (steps, step_stride) = axis(steps);
+        let (rows, row_stride) = axis(rows);
+        let width = self.shape.last().copied().unwrap_or(1);
+        // SAFETY: sizes and strides are the array's own, its last axis is contiguous, and it is
+        // kept alive; see the module's words on writers.
+        unsafe { Sequence::from_raw(self.pointer, (steps, rows, width), step_stride, row_stride) }
+    }
+}
+
+/// A wholly contiguous array, kept alive while it is read in place; captured as [`Rows`] are.
+pub struct Contiguous<'py, F: Number> {
+    _array: Bound<'py, PyArrayDyn<F>>,
+    pointer: *const F,
+    len: usize,
+}
 
 impl<'py, F: Number> Contiguous<'py, F> {
     /// The argument itself where possible, else a copy.
     pub fn new(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
-        match typed_in_place::<F>(array) {
-            Some(typed) if typed.is_c_contiguous() => Ok(Self(typed)),
-            _ => Ok(Self(converted(array)?)),
-        }
+        let array = match typed_in_place::<F>(array) {
+            Some(typed) if typed.is_c_contiguous() => typed,
+            _ => converted(array)?,
+        };
+        Ok(Self {
+            pointer: array.data(),
+            len: array.len(),
+            _array: array,
+        })
     }
 
     /// Its elements.
     pub fn as_slice(&self) -> &[F] {
-        // SAFETY: contiguous, aligned and alive as long as `self`; see the module's words on
-        // writers.
-        unsafe { self.0.as_slice() }.unwrap_or(&[])
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: contiguous, aligned, not empty, and kept alive; see the module's words on writers.
+        unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
     }
-}
-
-/// An array (steps, rows, width) in place; `axes` tells which axis is which, a missing axis has
-/// size one.
-pub fn sequence<'a, F: Number>(
-    array: &'a Bound<'_, PyArrayDyn<F>>,
-    (step_axis, row_axis): (Option<usize>, Option<usize>),
-) -> Sequence<'a, F> {
-    let size = size_of::<F>().cast_signed();
-    let axis = |axis: Option<usize>| match axis {
-        Some(axis) => (array.shape()[axis], array.strides()[axis] / size),
-        None => (1, 0),
-    };
-    let (steps, step_stride) = axis(step_axis);
-    let (rows, row_stride) = axis(row_axis);
-    let width = array.shape().last().copied().unwrap_or(1);
-    // SAFETY: sizes and strides are the array's own, its last axis is contiguous
-    // (`row_contiguous`), and the borrow keeps it alive; see the module's words on writers.
-    unsafe { Sequence::from_raw(array.data(), (steps, rows, width), step_stride, row_stride) }
 }
 
 /// Moves a vector to NumPy: no copy, and nobody else has the memory.
@@ -258,6 +295,14 @@ pub fn integers(
     let array = numbers(value, name)?;
     let shape = array.shape().to_vec();
     let kind = array.dtype().kind();
+    if kind == b'u' && !shape.contains(&0) {
+        let largest = array.call_method0("max")?;
+        if largest.extract::<i64>().is_err() {
+            return Err(
+                Error::config(name.to_owned(), "numbers below 2**63", shown(&largest)).into(),
+            );
+        }
+    }
     // An empty list is an array of floats to NumPy.
     let is_empty = shape.contains(&0);
     match kind {

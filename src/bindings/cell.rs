@@ -1,10 +1,9 @@
 //! Single steps: `LSTMCell`.
 
-use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arrays::{self, Contiguous, Number};
+use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
 use super::options;
 use super::stack::{
@@ -23,7 +22,7 @@ fn axes(batched: bool) -> (Option<usize>, Option<usize>) {
 
 const STATES: &[&str] = &["h", "c"];
 
-/// One step of a long short-term memory; see ``LSTM`` for the equations.
+/// One step of a long short-term memory, ``h, c = cell(x, (h, c))``; see ``LSTM`` for the equations.
 ///
 /// Parameters
 /// ----------
@@ -58,7 +57,7 @@ pub struct LstmCell {
 }
 
 struct Call<'py, F: Number> {
-    x: Bound<'py, PyArrayDyn<F>>,
+    x: Rows<'py, F>,
     batched: bool,
     steps: Steps,
     initial: Vec<Contiguous<'py, F>>,
@@ -80,7 +79,7 @@ impl LstmCell {
     ) -> PyResult<Call<'py, F>> {
         let expected = "(batch, features) or (features,)";
         let x = stack::input::<F>(x, "x", &[1, 2], expected, self.config.input_size)?;
-        let batched = x.ndim() == 2;
+        let batched = x.shape().len() == 2;
         let rows = if batched { x.shape()[0] } else { 1 };
         let shape = Self::shape(rows, self.config.hidden_size, batched);
         let initial = stack::states(state, STATES, &shape)?;
@@ -101,7 +100,7 @@ impl LstmCell {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state)?;
-        let input = arrays::sequence(&call.x, axes(call.batched));
+        let input = call.x.sequence(axes(call.batched));
         let outcome = typed.forward(py, input, &call.initial, &call.steps, Layout::TimeMajor)?;
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
         states_to_numpy(py, outcome.states, &shape)
@@ -116,7 +115,7 @@ impl LstmCell {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state)?;
-        let input = arrays::sequence(&call.x, axes(call.batched));
+        let input = call.x.sequence(axes(call.batched));
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
         let (outcome, tape) =
             typed.forward_with_tape(py, input, &call.initial, call.steps, Layout::TimeMajor)?;
@@ -181,18 +180,7 @@ impl LstmCell {
         Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { stack, config }))
     }
 
-    /// One step.
-    ///
-    /// Parameters
-    /// ----------
-    /// x : array_like, shape (B, I) or (I,)
-    /// state : tuple (h, c) of array_like, each (B, H) or (H,), or None
-    ///     States before the step; zeros when None.
-    ///
-    /// Returns
-    /// -------
-    /// h, c : numpy.ndarray
-    ///     States after the step.
+    // Python shows no documentation of calls: it stands at `forward_with_cache`.
     #[pyo3(signature = (x, state = None))]
     fn __call__<'py>(
         slf: &Bound<'py, Self>,
@@ -208,9 +196,18 @@ impl LstmCell {
 
     /// One step, keeping what ``backward`` needs.
     ///
+    /// ``h, c = cell(x, state)`` takes the same arguments and keeps nothing.
+    ///
+    /// Parameters
+    /// ----------
+    /// x : array_like, shape (B, I) or (I,)
+    /// state : tuple (h, c) of array_like, each (B, H) or (H,), or None
+    ///     States before the step; zeros when None.
+    ///
     /// Returns
     /// -------
     /// state : tuple (h, c) of numpy.ndarray
+    ///     States after the step.
     /// cache : RecurrentCache
     #[pyo3(signature = (x, state = None))]
     fn forward_with_cache<'py>(

@@ -137,21 +137,19 @@ impl Dropout {
         self.p
     }
 
-    /// Apply the layer.
-    ///
-    /// Parameters
-    /// ----------
-    /// x : array_like of any shape
-    ///
-    /// Returns
-    /// -------
-    /// y : numpy.ndarray, shaped like x
+    // Python shows no documentation of calls: it stands at `forward_with_cache`.
     fn __call__<'py>(slf: &Bound<'py, Self>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let probability = probability(slf);
         by_dtype!(x, "x", output, probability)
     }
 
     /// Apply the layer and keep the mask for ``backward``.
+    ///
+    /// ``y = layer(x)`` keeps nothing.
+    ///
+    /// Parameters
+    /// ----------
+    /// x : array_like of any shape
     ///
     /// Returns
     /// -------

@@ -16,9 +16,12 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::Shape { .. } | Error::Mismatch(_) => ShapeError::new_err(message),
             Error::Config { .. } => ConfigError::new_err(message),
-            Error::Dtype { .. } => DtypeError::new_err(message),
+            Error::Dtype { .. }
+            | Error::Mismatch {
+                types_only: true, ..
+            } => DtypeError::new_err(message),
+            Error::Shape { .. } | Error::Mismatch { .. } => ShapeError::new_err(message),
             Error::State(_) => StateError::new_err(message),
             Error::FileFormat(_) => FileFormatError::new_err(message),
             Error::NonFinite(_) => NonFiniteError::new_err(message),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use numpy::{PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arrays::{self, Contiguous, Number};
+use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
 use super::options;
 use super::parameter::{AnyParameters, with_parameters};
@@ -103,7 +103,7 @@ impl Linear {
     fn input<'py, F: Number>(
         &self,
         array: &Bound<'py, PyUntypedArray>,
-    ) -> PyResult<(Bound<'py, PyArrayDyn<F>>, Axes)> {
+    ) -> PyResult<(Rows<'py, F>, Axes)> {
         if array.shape().last() != Some(&self.core.inputs) {
             return Err(Error::shape(
                 "x",
@@ -121,10 +121,10 @@ impl Linear {
                 let flat = array
                     .call_method1("reshape", (rows, self.core.inputs))?
                     .cast_into::<PyUntypedArray>()?;
-                return Ok((arrays::row_contiguous(&flat)?, (None, Some(0))));
+                return Ok((Rows::new(&flat)?, (None, Some(0))));
             }
         };
-        Ok((arrays::row_contiguous(array)?, axes))
+        Ok((Rows::new(array)?, axes))
     }
 
     fn forward<'py, F: Number>(
@@ -134,14 +134,15 @@ impl Linear {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
         let array = arrays::numbers(x, "x")?;
+        let outer = outer_shape(&array).to_vec();
         let (input, axes) = self.input::<F>(&array)?;
-        let sequence = arrays::sequence(&input, axes);
-        let operations = input.len().saturating_mul(2 * self.core.outputs);
+        let sequence = input.sequence(axes);
+        let operations = input.count().saturating_mul(2 * self.core.outputs);
         let core = self.core;
-        let output = with_reading(py, parameters, operations, |weights, _| {
-            core.forward(weights, sequence)
+        let output = with_reading(py, parameters, operations, |weights, interrupt| {
+            core.forward(weights, sequence, interrupt)
         })?;
-        let shape = [outer_shape(&array), &[core.outputs]].concat();
+        let shape = [&outer[..], &[core.outputs]].concat();
         Ok(arrays::to_numpy(py, output, &shape)?.into_any())
     }
 
@@ -152,20 +153,21 @@ impl Linear {
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
         let array = arrays::numbers(x, "x")?;
+        let outer = outer_shape(&array).to_vec();
         let (input, axes) = self.input::<F>(&array)?;
-        let sequence = arrays::sequence(&input, axes);
-        let operations = input.len().saturating_mul(2 * self.core.outputs);
+        let sequence = input.sequence(axes);
+        let operations = input.count().saturating_mul(2 * self.core.outputs);
         let core = self.core;
-        let (output, copy, version) = with_reading(py, parameters, operations, |weights, _| {
-            let output = core.forward(weights, sequence)?;
-            Ok((output, sequence.to_vec()?, weights.version()))
-        })?;
-        let outer = outer_shape(&array);
-        let shape = [outer, &[core.outputs]].concat();
+        let (output, copy, version) =
+            with_reading(py, parameters, operations, |weights, interrupt| {
+                let output = core.forward(weights, sequence, interrupt)?;
+                Ok((output, sequence.to_vec()?, weights.version()))
+            })?;
+        let shape = [&outer[..], &[core.outputs]].concat();
         let cache = LinearCache {
             version,
             input: F::wrap(copy),
-            outer: outer.to_vec(),
+            outer,
         };
         (arrays::to_numpy(py, output, &shape)?, cache).into_pyobject(py)
     }
@@ -190,10 +192,10 @@ impl Linear {
         let gradient = dy.as_slice();
         let operations = input.len().saturating_mul(4 * self.core.outputs);
         let core = self.core;
-        let dx = with_reading(py, parameters, operations, |weights, _| {
+        let dx = with_reading(py, parameters, operations, |weights, interrupt| {
             check_version(cache.version, weights.version())?;
             let (dx, gradients) =
-                core.backward(weights, parameters, input, gradient, input_grad)?;
+                core.backward(weights, parameters, input, gradient, input_grad, interrupt)?;
             parameters.gradients()?.add(&gradients);
             Ok(dx)
         })?;
@@ -231,15 +233,7 @@ impl Linear {
         Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { core }))
     }
 
-    /// Apply the layer.
-    ///
-    /// Parameters
-    /// ----------
-    /// x : array_like, shape (..., in_features)
-    ///
-    /// Returns
-    /// -------
-    /// y : numpy.ndarray, shape (..., out_features)
+    // Python shows no documentation of calls: it stands at `forward_with_cache`.
     fn __call__<'py>(slf: &Bound<'py, Self>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         with_parameters!(slf.as_super().get().memory(), parameters => {
             slf.get().forward(parameters, x)
@@ -247,6 +241,12 @@ impl Linear {
     }
 
     /// Apply the layer and keep what ``backward`` needs.
+    ///
+    /// ``y = layer(x)`` keeps nothing.
+    ///
+    /// Parameters
+    /// ----------
+    /// x : array_like, shape (..., in_features)
     ///
     /// Returns
     /// -------

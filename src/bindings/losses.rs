@@ -264,31 +264,7 @@ fn element_weights<F: Number>(
 
 #[pymethods]
 impl Loss {
-    /// The loss.
-    ///
-    /// Parameters
-    /// ----------
-    /// pred : array_like
-    ///     Predictions; for classes, logits (..., C).
-    /// target : array_like
-    ///     Shaped like ``pred``; for classes, indices (...) or probabilities (..., C).
-    /// mask : array_like of bool, optional
-    ///     Elements that count. Shape (B,), (B, T) or that of the loss without reduction.
-    /// sample_weight : array_like of float, optional
-    ///     A weight for each element, 0 or more; shapes as for ``mask``.
-    ///
-    /// Returns
-    /// -------
-    /// float or numpy.ndarray
-    ///     The mean, ``sum(w l) / sum(w)``, or the sum, or each element's ``w l``. A mean over
-    ///     nothing is 0.
-    ///
-    /// Raises
-    /// ------
-    /// ShapeError
-    ///     If shapes don't fit; nothing is ever broadcast against ``pred``.
-    /// ConfigError
-    ///     If a class index doesn't exist; the message names its position.
+    // Python shows no documentation of calls: it stands at `value_and_grad`.
     #[pyo3(signature = (pred, target, mask = None, sample_weight = None))]
     fn __call__<'py>(
         &self,
@@ -303,11 +279,33 @@ impl Loss {
 
     /// The loss and its gradient with respect to ``pred``, in one pass.
     ///
+    /// ``loss(pred, target, ...)`` takes the same arguments and gives the value alone.
+    ///
+    /// Parameters
+    /// ----------
+    /// pred : array_like
+    ///     Predictions; for classes, logits (..., C).
+    /// target : array_like
+    ///     Shaped like ``pred``; for classes, indices (...) or probabilities (..., C).
+    /// mask : array_like of bool, optional
+    ///     Elements that count. Shape (B,), (B, T) or that of the loss without reduction.
+    /// sample_weight : array_like of float, optional
+    ///     A weight for each element, 0 or more; shapes as for ``mask``.
+    ///
     /// Returns
     /// -------
     /// value : float or numpy.ndarray
+    ///     The mean, ``sum(w l) / sum(w)``, or the sum, or each element's ``w l``. A mean over
+    ///     nothing is 0.
     /// dpred : numpy.ndarray, shaped like ``pred``
     ///     With ``reduction="none"``, the gradient of the sum.
+    ///
+    /// Raises
+    /// ------
+    /// ShapeError
+    ///     If shapes don't fit; nothing is ever broadcast against ``pred``.
+    /// ConfigError
+    ///     If a class index doesn't exist; the message names its position.
     #[pyo3(signature = (pred, target, mask = None, sample_weight = None))]
     fn value_and_grad<'py>(
         &self,

@@ -79,7 +79,9 @@ fn matched<'py>(
         .into());
     };
     let mut found: Vec<Option<_>> = memory.entries().iter().map(|_| None).collect();
+    let mut wrong = vec![false; found.len()];
     let mut differences = Vec::new();
+    let mut of_type = 0;
     for item in mapping.items()?.iter() {
         let (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item.extract()?;
         let index = key
@@ -96,7 +98,15 @@ fn matched<'py>(
             continue;
         };
         let entry = &memory.entries()[index];
-        let array = arrays::numbers(&value, &entry.name)?;
+        let array = match arrays::numbers(&value, &entry.name) {
+            Ok(array) => array,
+            Err(error) => {
+                differences.push(error.value(value.py()).to_string());
+                of_type += 1;
+                wrong[index] = true;
+                continue;
+            }
+        };
         if array.shape() == entry.shape {
             found[index] = Some(array);
         } else {
@@ -106,13 +116,13 @@ fn matched<'py>(
                 shape_text(&entry.shape),
                 shape_text(array.shape())
             ));
-            // Reported once, not as missing too.
-            found[index] = Some(array);
+            wrong[index] = true;
         }
     }
     if strict {
-        for (entry, array) in memory.entries().iter().zip(&found) {
-            if array.is_none() {
+        for (index, entry) in memory.entries().iter().enumerate() {
+            // What is wrong was reported already.
+            if found[index].is_none() && !wrong[index] {
                 differences.push(format!("{}: missing", entry.name));
             }
         }
@@ -120,10 +130,13 @@ fn matched<'py>(
     if differences.is_empty() {
         Ok(found)
     } else {
-        Err(Error::Mismatch(format!(
-            "the mapping doesn't fit, nothing was changed:\n  {}",
-            differences.join("\n  ")
-        ))
+        Err(Error::Mismatch {
+            text: format!(
+                "the mapping doesn't fit, nothing was changed:\n  {}",
+                differences.join("\n  ")
+            ),
+            types_only: of_type == differences.len(),
+        }
         .into())
     }
 }
@@ -217,7 +230,7 @@ impl Module {
     /// ShapeError
     ///     With a list of every difference; nothing has changed then.
     /// DtypeError
-    ///     If a value isn't an array of real numbers; nothing has changed then.
+    ///     If all differences are values that aren't arrays of real numbers; likewise.
     #[pyo3(signature = (mapping, strict = true))]
     fn load_state_dict(&self, mapping: &Bound<'_, PyAny>, strict: bool) -> PyResult<()> {
         let py = mapping.py();
@@ -341,11 +354,15 @@ fn rebuild<'py>(slf: &Bound<'py, Module>) -> PyResult<Bound<'py, PyAny>> {
         .getattr("_rebuild_layer")
 }
 
-/// Its arguments: class, configuration, arrays, mode.
+/// Its arguments: class, configuration, arrays, mode, and what a class derived in Python keeps.
 fn rebuild_arguments<'py>(
     slf: &Bound<'py, Module>,
     config: Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let state = slf.call_method0("state_dict")?;
-    (slf.get_type(), config, state, slf.get().is_training()).into_pyobject(slf.py())
+    let attributes = slf
+        .getattr("__dict__")
+        .and_then(|dict| dict.call_method0("copy"));
+    let training = slf.get().is_training();
+    (slf.get_type(), config, state, training, attributes.ok()).into_pyobject(slf.py())
 }

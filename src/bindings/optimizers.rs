@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMappingProxy, PyTuple};
 
 use super::arrays::{self, Contiguous, Number};
 use super::errors::NonFiniteError;
@@ -311,6 +311,18 @@ impl Optimizer {
             .collect()
     }
 
+    /// Each group's options and parameters.
+    fn group_dicts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let pairs = self.groups.iter().zip(self.rules(py));
+        pairs
+            .map(|(members, rule)| {
+                let group = group_options(py, &rule)?;
+                group.set_item("params", PyList::new(py, members)?)?;
+                Ok(group)
+            })
+            .collect()
+    }
+
     /// A copy of everything that changes.
     fn snapshot(&self, py: Python<'_>) -> crate::error::Result<Vec<GroupState>> {
         self.states(py)
@@ -498,17 +510,17 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The groups: their parameters and options, as they are now. A copy: change options through
-    /// ``lr`` or a new optimizer.
+    /// The groups: their parameters and options, as they are now, read-only. Change the learning
+    /// rate through ``lr``.
     #[getter]
     fn param_groups<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for (members, rule) in self.groups.iter().zip(self.rules(py)) {
-            let entry = group_options(py, &rule)?;
-            entry.set_item("params", PyList::new(py, members)?)?;
-            list.append(entry)?;
-        }
-        Ok(list)
+        let groups = self.group_dicts(py)?;
+        PyList::new(
+            py,
+            groups
+                .iter()
+                .map(|group| PyMappingProxy::new(py, group.as_mapping())),
+        )
     }
 
     /// What the optimizer remembers, as copies.
@@ -621,7 +633,7 @@ impl Optimizer {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, this) = (slf.py(), slf.get());
-        let groups = this.param_groups(py)?;
+        let groups = this.group_dicts(py)?;
         let state = this.state_dict(py)?;
         (slf.get_type(), (groups,), state).into_pyobject(py)
     }
@@ -674,7 +686,19 @@ fn read_memory<F: Number>(
             ))
         })
     };
-    let updates = options::integer("step", &item("step")?, 0)? as u64;
+    // PyTorch keeps it as a tensor of one float.
+    let (counts, _) = arrays::integers(&item("step")?, "step", true)?;
+    let updates = match counts.as_slice() {
+        [count] => u64::try_from(*count).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        PyErr::from(Error::config(
+            "step",
+            "one count, 0 or more",
+            format!("{counts:?}"),
+        ))
+    })?;
     let arrays = rule
         .memory_names()
         .into_iter()

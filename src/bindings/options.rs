@@ -35,8 +35,12 @@ pub fn integer(name: &'static str, value: &Bound<'_, PyAny>, least: usize) -> Py
         Ok(index) => index
             .extract::<usize>()
             .ok()
-            .filter(|&number| number >= least)
-            .ok_or_else(|| Error::config(name, expected, shown(value)).into()),
+            .filter(|&number| number >= least && number <= isize::MAX.cast_unsigned())
+            .ok_or_else(|| {
+                let too_large = index.gt(least).unwrap_or(false);
+                let bound = if too_large { " below 2**63" } else { "" };
+                Error::config(name, format!("{expected}{bound}"), shown(value)).into()
+            }),
         Err(_) => Err(wrong_type(name, &expected, value)),
     }
 }

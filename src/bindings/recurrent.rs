@@ -1,10 +1,9 @@
 //! `RecurrentLayer` and its kinds: everything that the kinds share, and their constructors.
 
-use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arrays::{self, Contiguous, Number};
+use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
 use super::options;
 use super::stack::{
@@ -41,7 +40,7 @@ pub struct RecurrentLayer {
 
 /// The arguments of a forward call, checked.
 struct Call<'py, F: Number> {
-    x: Bound<'py, PyArrayDyn<F>>,
+    x: Rows<'py, F>,
     batched: bool,
     steps: Steps,
     initial: Vec<Contiguous<'py, F>>,
@@ -115,7 +114,7 @@ impl RecurrentLayer {
     ) -> PyResult<Call<'py, F>> {
         let width = self.config.input_size;
         let x = stack::input::<F>(x, "x", &[2, 3], self.expected_input(), width)?;
-        let batched = x.ndim() == 3;
+        let batched = x.shape().len() == 3;
         let (step_axis, row_axis) = self.axes(batched);
         let size = |axis: Option<usize>| axis.map_or(1, |axis| x.shape()[axis]);
         let (count, rows) = (size(step_axis), size(row_axis));
@@ -124,7 +123,7 @@ impl RecurrentLayer {
         let lengths = lengths
             .map(|value| row_lengths(value, rows, batched))
             .transpose()?;
-        let flag_shape = &x.shape()[..x.ndim() - 1];
+        let flag_shape = &x.shape()[..x.shape().len() - 1];
         let transposed = batched && self.batch_first;
         let flags = |value: Option<&Bound<'py, PyAny>>, name: &str| {
             value
@@ -168,7 +167,7 @@ impl RecurrentLayer {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state, lengths, mask, resets)?;
-        let input = arrays::sequence(&call.x, self.axes(call.batched));
+        let input = call.x.sequence(self.axes(call.batched));
         let outcome = typed.forward(py, input, &call.initial, &call.steps, self.layout())?;
         let sizes = (call.steps.steps(), call.steps.rows());
         self.outcome(py, outcome, sizes, call.batched)?
@@ -187,7 +186,7 @@ impl RecurrentLayer {
         let py = x.py();
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state, lengths, mask, resets)?;
-        let input = arrays::sequence(&call.x, self.axes(call.batched));
+        let input = call.x.sequence(self.axes(call.batched));
         let sizes = (call.steps.steps(), call.steps.rows());
         let (outcome, tape) =
             typed.forward_with_tape(py, input, &call.initial, call.steps, self.layout())?;
@@ -220,7 +219,7 @@ impl RecurrentLayer {
             .map(|dy| {
                 let array = arrays::numbers(dy, "dy")?;
                 arrays::check_shape(&array, "dy", &shape)?;
-                arrays::row_contiguous::<F>(&array)
+                Rows::<F>::new(&array)
             })
             .transpose()?;
         let axes = match (self.config.return_sequences, batched) {
@@ -228,7 +227,7 @@ impl RecurrentLayer {
             (false, true) => (None, Some(0)),
             (false, false) => (None, None),
         };
-        let output_gradient = dy.as_ref().map(|dy| arrays::sequence(dy, axes));
+        let output_gradient = dy.as_ref().map(|dy| dy.sequence(axes));
         let state_shape = self.state_shape(rows, batched);
         let state_gradient = stack::state_gradients(dstate, self.states, &state_shape)?;
         let layout = input_grad.then(|| self.layout());
@@ -271,7 +270,24 @@ macro_rules! typed_call {
 
 #[pymethods]
 impl RecurrentLayer {
-    /// Run the layer over sequences.
+    // Python shows no documentation of calls: it stands at `forward_with_cache`.
+    #[pyo3(signature = (x, state = None, *, lengths = None, mask = None, resets = None))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        mask: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let this = slf.get();
+        let module = slf.as_super().get();
+        typed_call!(this, forward(module, x, state, lengths, mask, resets))
+    }
+
+    /// Run the layer over sequences and keep what ``backward`` needs.
+    ///
+    /// ``layer(x, ...)`` takes the same arguments and gives ``y, state`` without keeping anything.
     ///
     /// Parameters
     /// ----------
@@ -297,6 +313,8 @@ impl RecurrentLayer {
     ///     states of the top layer.
     /// state : tuple of numpy.ndarray
     ///     Final states, shaped like the initial ones.
+    /// cache : RecurrentCache
+    ///     For ``backward``, as often as you like, until the weights change.
     ///
     /// Raises
     /// ------
@@ -304,33 +322,6 @@ impl RecurrentLayer {
     ///     If an argument doesn't fit; the message names it.
     /// MemoryError
     ///     If there isn't enough.
-    #[pyo3(signature = (x, state = None, *, lengths = None, mask = None, resets = None))]
-    fn __call__<'py>(
-        slf: &Bound<'py, Self>,
-        x: &Bound<'py, PyAny>,
-        state: Option<&Bound<'py, PyAny>>,
-        lengths: Option<&Bound<'py, PyAny>>,
-        mask: Option<&Bound<'py, PyAny>>,
-        resets: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        let this = slf.get();
-        let module = slf.as_super().get();
-        typed_call!(this, forward(module, x, state, lengths, mask, resets))
-    }
-
-    /// Run the layer and keep what ``backward`` needs.
-    ///
-    /// Parameters
-    /// ----------
-    /// x, state, lengths, mask, resets
-    ///     As for the call.
-    ///
-    /// Returns
-    /// -------
-    /// y, state
-    ///     As from the call.
-    /// cache : RecurrentCache
-    ///     For ``backward``, as often as you like, until the weights change.
     #[pyo3(signature = (x, state = None, *, lengths = None, mask = None, resets = None))]
     fn forward_with_cache<'py>(
         slf: &Bound<'py, Self>,
@@ -511,6 +502,9 @@ fn merge_name(mode: MergeMode) -> &'static str {
 
 /// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
 ///
+/// ``y, state = lstm(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are
+/// explained at ``forward_with_cache``.
+///
 /// Gate order, parameter names, state shapes and defaults are PyTorch's. With
 /// ``a = W_ih x + b_ih + W_hh h + b_hh`` of each gate::
 ///
@@ -613,12 +607,22 @@ impl Lstm {
             ("output_dropout", output_dropout),
             ("update_dropout", update_dropout),
             ("weight_dropout", weight_dropout),
-            ("zoneout", zoneout),
         ] {
             if let Some(value) = value
                 && options::probability(name, value)? != 0.0
             {
                 return Err(super::errors::not_available(name));
+            }
+        }
+        if let Some(zoneout) = zoneout {
+            let rates = match zoneout.cast::<PyTuple>() {
+                Ok(pair) if pair.len() == 2 => pair.iter().collect(),
+                _ => vec![zoneout.clone()],
+            };
+            for rate in rates {
+                if options::probability("zoneout", &rate)? != 0.0 {
+                    return Err(super::errors::not_available("zoneout"));
+                }
             }
         }
         options::later("variational", variational, true)?;

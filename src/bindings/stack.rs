@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use numpy::{PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::arrays::{self, Contiguous, Number};
+use super::arrays::{self, Contiguous, Number, Rows};
 use super::errors::StateError;
 use super::options;
 use super::parameter::{AnyParameters, Pick};
@@ -282,7 +282,7 @@ pub fn input<'py, F: Number>(
     dimensions: &[usize],
     expected: &str,
     width: usize,
-) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+) -> PyResult<Rows<'py, F>> {
     let array = arrays::numbers(value, name)?;
     arrays::check_dimensions(&array, name, dimensions, expected)?;
     let last = array.shape().last().copied().unwrap_or(0);
@@ -297,7 +297,7 @@ pub fn input<'py, F: Number>(
         )
         .into());
     }
-    arrays::row_contiguous(&array)
+    Rows::new(&array)
 }
 
 /// A cache is of use only with the weights it was made with.

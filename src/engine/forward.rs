@@ -54,11 +54,28 @@ impl<F: Float> Tape<F> {
         self.saved.as_slice()
     }
 
-    /// Notes the states that enter a step; `states` is (states, rows, padded hidden).
-    fn record_states(&mut self, step: usize, states: &[F], per_state: usize) {
+    /// Notes the states that enter a step; `states` is (states, rows, padded hidden). Rows for which
+    /// the step is invalid stay zero: what they carry may be anything, and the zero gradients there
+    /// times NaN would spoil the weights'.
+    fn record_states(
+        &mut self,
+        step: usize,
+        states: &[F],
+        (rows, padded): (usize, usize),
+        valid: Option<&[bool]>,
+    ) {
+        let per_state = rows * padded;
         for (index, state) in states.chunks_exact(per_state).enumerate() {
             let start = index * self.state_len + step * per_state;
-            self.states.as_mut_slice()[start..start + per_state].copy_from_slice(state);
+            let to = &mut self.states.as_mut_slice()[start..start + per_state];
+            let Some(valid) = valid else {
+                to.copy_from_slice(state);
+                continue;
+            };
+            let pairs = to.chunks_exact_mut(padded).zip(state.chunks_exact(padded));
+            for ((to, from), _) in pairs.zip(valid).filter(|(_, valid)| **valid) {
+                to.copy_from_slice(from);
+            }
         }
     }
 }
@@ -163,10 +180,10 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
             if let Some(resets) = steps.resets_entering(step, direction) {
                 clear_rows(states, resets, padded);
             }
-            if let Some(tape) = &mut tape {
-                tape.record_states(step, states, per_state);
-            }
             let valid = steps.valid(step);
+            if let Some(tape) = &mut tape {
+                tape.record_states(step, states, (rows, padded), valid);
+            }
             if valid.is_some_and(|valid| !valid.contains(&true)) {
                 continue;
             }

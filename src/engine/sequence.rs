@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ShapeBuilder, Slice};
+use ndarray::{ArrayView2, Axis, ShapeBuilder, Slice};
 
 use super::workspace::zeroed_vec;
 use crate::error::{Result, checked_size};
@@ -281,11 +281,17 @@ impl<'a, F: Float> Sequence<'a, F> {
     pub fn matrices(&self, steps: &Range<usize>, mut act: impl FnMut(ArrayView2<'_, F>, Slice)) {
         assert!(steps.end <= self.extent.steps);
         for piece in self.extent.pieces(steps) {
-            // ndarray takes strides as usize and reads them back as isize.
-            let shape = (piece.rows, self.extent.width).strides((piece.stride.cast_unsigned(), 1));
+            // ndarray wants strides that aren't negative: from the last row on, then turned round.
+            let backwards = piece.stride < 0;
+            let last = (piece.rows - 1).cast_signed() * piece.stride;
+            let first = piece.offset + if backwards { last } else { 0 };
+            let shape = (piece.rows, self.extent.width).strides((piece.stride.unsigned_abs(), 1));
             // SAFETY: every element lies inside the sizes, for which the constructors vouch.
-            let matrix =
-                unsafe { ArrayView2::from_shape_ptr(shape, self.pointer.offset(piece.offset)) };
+            let mut matrix =
+                unsafe { ArrayView2::from_shape_ptr(shape, self.pointer.offset(first)) };
+            if backwards {
+                matrix.invert_axis(Axis(0));
+            }
             act(matrix, piece.rows_of_block());
         }
     }

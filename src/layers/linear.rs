@@ -9,6 +9,8 @@ use crate::engine::{
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::init::torch_uniform;
+use crate::interrupt::Interrupt;
+use crate::memory::filled_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
 
@@ -27,6 +29,9 @@ pub struct Linear {
 const WEIGHT: usize = 0;
 /// Index of the bias (outputs,).
 const BIAS: usize = 1;
+
+/// Some tenths of a second.
+const OPERATIONS_BETWEEN_CHECKS: usize = 1 << 31;
 
 /// What [`Linear::backward`] gives: the input's gradient, if wanted, and the parameters'.
 pub type LinearGradients<F> = (Option<Vec<F>>, AlignedBuffer<F>);
@@ -52,14 +57,20 @@ impl Linear {
         Ok(parameters)
     }
 
+    /// How many rows are multiplied between two looks at the interrupt.
+    fn rows_between_checks(&self) -> usize {
+        (OPERATIONS_BETWEEN_CHECKS / (self.inputs * self.outputs)).max(1)
+    }
+
     /// The output, (steps, rows, outputs), of an input (steps, rows, inputs) in any strides.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory or interrupted.
     pub fn forward<F: Float>(
         &self,
         weights: &Reading<'_, F>,
         input: Sequence<'_, F>,
+        interrupt: &Interrupt<'_>,
     ) -> Result<Vec<F>> {
         let (steps, rows_per_step, _) = input.sizes();
         let rows = checked_size(&[steps, rows_per_step])?;
@@ -69,22 +80,28 @@ impl Linear {
                 row.copy_from_slice(weights.slice(BIAS));
             }
         }
+        let weight = matrix(weights.slice(WEIGHT), self.outputs, self.inputs);
+        let mut result = Ok(());
         input.matrices(&(0..steps), |x, block_rows| {
             let mut y = matrix_mut(&mut output, rows, self.outputs);
-            add_product_transposed(
-                ProductPath::for_rows(rows),
-                x,
-                matrix(weights.slice(WEIGHT), self.outputs, self.inputs),
-                y.slice_axis_mut(Axis(0), block_rows),
-            );
+            let mut y = y.slice_axis_mut(Axis(0), block_rows);
+            let chunk = self.rows_between_checks();
+            let chunks = x.axis_chunks_iter(Axis(0), chunk);
+            for (x, y) in chunks.zip(y.axis_chunks_iter_mut(Axis(0), chunk)) {
+                if result.is_ok() {
+                    result = interrupt.check();
+                    add_product_transposed(ProductPath::for_rows(rows), x, weight, y);
+                }
+            }
         });
+        result?;
         Ok(output)
     }
 
     /// The gradients, given that of the output.
     ///
     /// # Errors
-    /// Out of memory; nothing was changed then.
+    /// Out of memory or interrupted; nothing was changed then.
     pub fn backward<F: Float>(
         &self,
         weights: &Reading<'_, F>,
@@ -92,41 +109,55 @@ impl Linear {
         input: &[F],
         output_gradient: &[F],
         input_grad: bool,
+        interrupt: &Interrupt<'_>,
     ) -> Result<LinearGradients<F>> {
         let rows = input.len() / self.inputs;
-        let dy = matrix(output_gradient, rows, self.outputs);
+        let weight = matrix(weights.slice(WEIGHT), self.outputs, self.inputs);
         let mut gradients = parameters.gradient_scratch()?;
-        let entries = parameters.entries();
-        let buffer = gradients.as_mut_slice();
-        add_outer_product(
-            dy,
-            matrix(input, rows, self.inputs),
-            matrix_mut(
-                &mut buffer[entries[WEIGHT].range()],
-                self.outputs,
-                self.inputs,
-            ),
-        );
-        if self.bias {
-            let bias = &mut buffer[entries[BIAS].range()];
-            for row in output_gradient.chunks_exact(self.outputs) {
-                for (sum, &value) in bias.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-        }
-        let input_gradient = if input_grad {
-            let mut dx = zeroed_vec(input.len())?;
-            add_product(
-                ProductPath::for_rows(rows),
-                dy,
-                matrix(weights.slice(WEIGHT), self.outputs, self.inputs),
-                matrix_mut(&mut dx, rows, self.inputs),
-            );
-            Some(dx)
+        let mut input_gradient = if input_grad {
+            Some(zeroed_vec(input.len())?)
         } else {
             None
         };
+        // In double precision: the sum over many rows would lose digits of each.
+        let mut bias = filled_vec(0.0, self.outputs)?;
+        let entries = parameters.entries();
+        let buffer = gradients.as_mut_slice();
+        let chunk = self.rows_between_checks();
+        for start in (0..rows).step_by(chunk) {
+            interrupt.check()?;
+            let count = chunk.min(rows - start);
+            let (from, to) = (start * self.inputs, (start + count) * self.inputs);
+            let outputs = start * self.outputs..(start + count) * self.outputs;
+            let dy = matrix(&output_gradient[outputs], count, self.outputs);
+            add_outer_product(
+                dy,
+                matrix(&input[from..to], count, self.inputs),
+                matrix_mut(
+                    &mut buffer[entries[WEIGHT].range()],
+                    self.outputs,
+                    self.inputs,
+                ),
+            );
+            for row in dy.rows() {
+                for (sum, value) in bias.iter_mut().zip(row) {
+                    *sum += value.double();
+                }
+            }
+            if let Some(dx) = &mut input_gradient {
+                add_product(
+                    ProductPath::for_rows(rows),
+                    dy,
+                    weight,
+                    matrix_mut(&mut dx[from..to], count, self.inputs),
+                );
+            }
+        }
+        if self.bias {
+            for (to, &sum) in buffer[entries[BIAS].range()].iter_mut().zip(&bias) {
+                *to = F::of(sum);
+            }
+        }
         Ok((input_gradient, gradients))
     }
 }

@@ -115,3 +115,27 @@ fn a_missing_file_is_an_io_error() {
         }
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_permissions_kept_and_devices_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, link) = (folder.path().join("net"), folder.path().join("link"));
+    files::write(&file, &content()).expect("the folder is writable");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+    std::os::unix::fs::symlink(&file, &link).expect("the folder is writable");
+    files::write(&link, &Content::default()).expect("the folder is writable");
+    assert!(link.is_symlink());
+    assert_eq!(files::read(&file).expect("whole"), Content::default());
+    let mode = std::fs::metadata(&file)
+        .expect("it exists")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let device = std::path::Path::new("/dev/null");
+    assert!(matches!(
+        files::write(device, &content()),
+        Err(Error::Io { .. })
+    ));
+}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recurrust._arguments import require_real
 from recurrust.exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ def training_size(steps: int, test_fraction: float) -> int:
     ------
     ConfigError
         If `test_fraction` is out of range.
+    DtypeError
+        If it is no number.
     """
-    if not 0 < test_fraction < 1:
+    if not 0 < require_real("test_fraction", test_fraction) < 1:
         raise ConfigError(f"test_fraction must be in (0, 1), got {test_fraction}")
     # 10 * (1 - 0.9) is a little less than 1.
     return int(steps * (1 - test_fraction) + 1e-9)

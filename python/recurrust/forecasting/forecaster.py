@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recurrust import _core
+from recurrust._arguments import require_integer, require_real, require_seed
 from recurrust.callbacks import EarlyStopping
 from recurrust.data import check_finite
 from recurrust.exceptions import (
@@ -38,6 +38,10 @@ __all__ = ["Forecaster"]
 
 # With fewer examples than this there is nothing to learn from.
 _LEAST_WINDOWS = 8
+
+# More than anyone has steps, epochs or units; what is computed from such numbers stays exact.
+_MOST = 2**31 - 1
+_MOST_LAYERS = 100
 
 _FORMAT = "recurrust-forecaster-1"
 _OPTIONS = (
@@ -81,7 +85,7 @@ class Forecaster:
     hidden_size : int, default 16
         Units of each LSTM layer.
     num_layers : int, default 1
-        LSTM layers, one on the other.
+        LSTM layers, one on the other; at most 100.
     dropout : float, default 0.2
         Dropout in [0, 1) after each LSTM layer.
     period : int, optional
@@ -117,6 +121,8 @@ class Forecaster:
     ------
     ConfigError
         If an option has a value that it can't have.
+    DtypeError
+        If an option is no integer or number where one is needed.
 
     Examples
     --------
@@ -145,19 +151,19 @@ class Forecaster:
         validation_fraction: float = 0.2,
         seed: int = 0,
     ) -> None:
-        for name, number, least in (
-            ("horizon", horizon, 1),
-            ("window", window, 1),
-            ("hidden_size", hidden_size, 1),
-            ("num_layers", num_layers, 1),
-            ("period", 2 if period is None else period, 2),
-            ("epochs", epochs, 1),
-            ("patience", patience, 1),
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-        ):
-            if number < least:
-                raise ConfigError(f"{name} must be at least {least}, got {number}")
+        self.horizon = require_integer("horizon", horizon, 1, _MOST)
+        self.window = require_integer("window", window, 1, _MOST)
+        self.hidden_size = require_integer("hidden_size", hidden_size, 1, _MOST)
+        self.num_layers = require_integer("num_layers", num_layers, 1, _MOST_LAYERS)
+        self.period = None if period is None else require_integer("period", period, 2, _MOST)
+        self.epochs = require_integer("epochs", epochs, 1, _MOST)
+        self.patience = require_integer("patience", patience, 1, _MOST)
+        self.batch_size = require_integer("batch_size", batch_size, 1, _MOST)
+        self.seed = require_seed(seed)
+        self.dropout = require_real("dropout", dropout)
+        self.learning_rate = require_real("learning_rate", learning_rate)
+        self.weight_decay = require_real("weight_decay", weight_decay)
+        self.validation_fraction = require_real("validation_fraction", validation_fraction)
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         if not 0 < learning_rate < math.inf:
@@ -166,19 +172,6 @@ class Forecaster:
             raise ConfigError(f"weight_decay must be finite and not negative, got {weight_decay}")
         if not 0 < validation_fraction < 1:
             raise ConfigError(f"validation_fraction must be in (0, 1), got {validation_fraction}")
-        self.horizon = horizon
-        self.window = window
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.dropout = dropout
-        self.period = period
-        self.epochs = epochs
-        self.patience = patience
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
-        self.seed = seed
         self.network: Sequential | None = None
         self.history: History | None = None
         self.best_epoch: int | None = None
@@ -377,24 +370,47 @@ class Forecaster:
         Raises
         ------
         FileFormatError
-            If a file is damaged or not one of a forecaster.
+            If a file is damaged or not one of a forecaster, or the two don't belong together.
         OSError
             If a file can't be read.
         """
         network = load(path)
         beside = Path(path).with_suffix(".json")
-        text = beside.read_text(encoding="utf-8")
         try:
-            described = json.loads(text)
+            described = json.loads(beside.read_text(encoding="utf-8"))
             if described["format"] != _FORMAT:
                 raise ValueError(f"unknown format {described['format']!r}")
             forecaster = cls(**described["options"])
             forecaster.best_epoch = int(described["best_epoch"])
-            forecaster._preparation = Preparation.from_json(described["preparation"])
+            preparation = Preparation.from_json(described["preparation"])
+            if len(preparation.lines.slope) != forecaster.horizon:
+                raise ValueError(
+                    f"preparation is for {len(preparation.lines.slope)} steps, but horizon="
+                    f"{forecaster.horizon}"
+                )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileFormatError(f"{beside} does not describe a forecaster: {error}") from error
-        forecaster.network = network
+        forecaster._require_own(network, path, beside)
+        forecaster.network, forecaster._preparation = network, preparation
         return forecaster
+
+    def _require_own(self, network: Any, path: str | os.PathLike[str], beside: Path) -> None:
+        """Raise unless a network is one that `_build` could have built."""
+        layers = list(network) if isinstance(network, Sequential) else []
+        kinds = [type(layer) for layer in layers]
+        pairs = max(len(kinds) // 2, 1)
+        if kinds != [*[_core.LSTM, _core.Dropout] * pairs, _core.Linear]:
+            raise FileFormatError(f"{os.fspath(path)} does not hold the network of a forecaster")
+        for name, found in (
+            ("num_layers", pairs),
+            ("hidden_size", layers[0].hidden_size),
+            ("horizon", layers[-1].out_features),
+        ):
+            if found != getattr(self, name):
+                raise FileFormatError(
+                    f"{beside} has {name}={getattr(self, name)}, but the network in "
+                    f"{os.fspath(path)} has {found}; the two files don't belong together"
+                )
 
     def _validation_size(self, steps: int) -> int:
         return max(int(steps * self.validation_fraction), self.horizon)
@@ -408,7 +424,7 @@ class Forecaster:
                     self.hidden_size,
                     batch_first=True,
                     return_sequences=index < self.num_layers - 1,
-                    seed=self.seed + index,
+                    seed=(self.seed + index) % 2**64,
                 ),
                 _core.Dropout(self.dropout),
             ]
@@ -448,7 +464,11 @@ def smallest_count(enough: Callable[[int], bool]) -> int:
     bound = 1
     while not enough(bound):
         bound *= 2
-    return bisect_left(range(bound), True, key=enough)
+    too_few = bound // 2
+    while bound - too_few > 1:
+        middle = (too_few + bound) // 2
+        too_few, bound = (too_few, middle) if enough(middle) else (middle, bound)
+    return bound
 
 
 def _as_series(values: ArrayLike) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ class _Table:
         if value is None:
             raise FileFormatError(f"{where}: {cell!r:.60} is not a number")
         if not math.isfinite(value):
-            raise FileFormatError(f"{where}: {cell!r} is not finite")
+            raise FileFormatError(f"{where}: {cell!r:.60} is not finite")
         return value
 
 
@@ -108,7 +108,7 @@ def read_csv(
     forms are understood:
 
     * long: one row a value, oldest first. A time column, or one for the year and one for the
-      month, is optional.
+      month (by name or number), is optional.
     * wide: one row a year, with twelve columns named after the months (``JAN``, ``January`` or
       ``1``, in any order) and one for the year. Other columns are left aside. Months that are
       still blank at the end of the last row are left off.
@@ -212,7 +212,7 @@ def _time_axis(table: _Table, values: int, times: int | None) -> TimeAxis:
     if times is None and {"year", "month"} <= set(names):
         year, month = names.index("year"), names.index("month")
         if values not in (year, month):
-            labels = [f"{row[year]}-{row[month]:0>2}" for row in table.rows]
+            labels = [f"{row[year]}-{_two_digits(row[month])}" for row in table.rows]
             return TimeAxis.read(labels, "month")
     if times is None:
         times = _likely_time_column(table, values)
@@ -235,7 +235,7 @@ def _read_wide(table: _Table, months: list[int], time_column: str | None) -> Ser
         if year != years[0] + row or not year.is_integer():
             raise FileFormatError(
                 f"{table.path}, row {table.lines[row]}, column {table.columns[years_column]!r}: "
-                f"{table.rows[row][years_column]!r} is not the year expected; "
+                f"{table.rows[row][years_column]!r:.60} is not the year expected; "
                 "each row must be the year after that of the row before"
             )
     cells = [(row, month) for row in range(len(table.rows)) for month in months]
@@ -270,6 +270,12 @@ def _month_number(name: str) -> int | None:
     return matches[0] if len(text) >= 3 and matches else None
 
 
+def _two_digits(month: str) -> str:
+    """Return a month in the way of dates, or as it is if it is none."""
+    number = _month_number(month)
+    return month if number is None else f"{number:02d}"
+
+
 def _find(table: _Table, name: str, argument: str) -> int:
     for wanted, columns in (
         (name, table.columns),
@@ -283,15 +289,17 @@ def _find(table: _Table, name: str, argument: str) -> int:
 
 
 def _only_numeric_column(table: _Table, times: int | None) -> int:
-    numeric = [
+    # A name that means a time may be that of the values if there is nothing else.
+    others = [
         index
         for index in range(len(table.columns))
-        if index != times and _mostly_numbers(table.cells(index))
+        if index != times and (len(table.columns) == 1 or not _means_time(table, index))
     ]
-    # A name that means a time may be that of the values if there is nothing else.
-    candidates = [
-        index for index in numeric if len(table.columns) == 1 or not _means_time(table, index)
-    ]
+    candidates = [index for index in others if _mostly_numbers(table.cells(index))]
+    if not candidates:
+        # Numbers among text can't be used either, but the cell in the way is worth naming.
+        partly = [index for index in others if any(map(_is_number, table.cells(index)))]
+        candidates = partly if len(partly) == 1 else []
     if not candidates:
         raise FileFormatError(f"{table.path} has no column of numbers; {_available(table)}")
     if len(candidates) > 1:

@@ -105,7 +105,7 @@ class TimeAxis:
         if (steps < 0).any():
             place = int(np.argmax(steps < 0))
             raise FileFormatError(
-                f"{name}: {kept[place + 1]!r} follows {kept[place]!r}; "
+                f"{name}: {kept[place + 1]!r:.60} follows {kept[place]!r:.60}; "
                 "the rows must be in order of time"
             )
         if steps[0] == 0 or (steps != steps[0]).any():
