@@ -25,6 +25,7 @@ __all__ = [
     "Parameter",
     "RMSprop",
     "RecurrentCache",
+    "RecurrentCell",
     "RecurrentLayer",
     "__version__",
     "build_info",
@@ -196,16 +197,7 @@ class LSTM(RecurrentLayer):
     ) -> Self: ...
 
 @disjoint_base
-class LSTMCell(Module):
-    def __new__(
-        cls,
-        input_size: int,
-        hidden_size: int,
-        *,
-        bias: bool = True,
-        dtype: _DtypeName = "float32",
-        seed: int | None = None,
-    ) -> Self: ...
+class RecurrentCell(Module):
     @property
     def input_size(self) -> int: ...
     @property
@@ -232,6 +224,17 @@ class LSTMCell(Module):
     def backward(
         self, dstate: _StateGradient, *, cache: RecurrentCache, input_grad: bool = True
     ) -> tuple[_Floats | None, _State]: ...
+
+class LSTMCell(RecurrentCell):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
 
 @final
 class LinearCache: ...

@@ -1,4 +1,5 @@
-//! Single steps: `LSTMCell`.
+//! `RecurrentCell`, one step at a time, and its kinds: everything that the kinds share, and their
+//! constructors.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -20,40 +21,13 @@ fn axes(batched: bool) -> (Option<usize>, Option<usize>) {
     (None, batched.then_some(0))
 }
 
-const STATES: &[&str] = &["h", "c"];
-
-/// One step of a long short-term memory, ``h, c = cell(x, (h, c))``; see ``LSTM`` for the equations.
-///
-/// Parameters
-/// ----------
-/// input_size : int
-///     Features of the input, 1 or more.
-/// hidden_size : int
-///     Units, 1 or more.
-/// bias : bool, default True
-///     Whether there are ``bias_ih`` and ``bias_hh``.
-/// dtype : {"float32", "float64"}, default "float32"
-///     Type of parameters and results.
-/// seed : int, optional
-///     Seed of the initial weights; without it they come from the process-wide stream.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value.
-///
-/// Examples
-/// --------
-/// >>> import numpy as np
-/// >>> import recurrust as rr
-/// >>> cell = rr.LSTMCell(3, 5, seed=0)
-/// >>> h, c = cell(np.zeros((2, 3), np.float32))
-/// >>> h.shape
-/// (2, 5)
-#[pyclass(name = "LSTMCell", frozen, subclass, extends = Module, module = "recurrust._core")]
-pub struct LstmCell {
+/// Base of the single-step cells.
+#[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
+pub struct RecurrentCell {
     stack: AnyStack,
     config: StackConfig,
+    /// Names of the states.
+    states: &'static [&'static str],
 }
 
 struct Call<'py, F: Number> {
@@ -63,7 +37,7 @@ struct Call<'py, F: Number> {
     initial: Vec<Contiguous<'py, F>>,
 }
 
-impl LstmCell {
+impl RecurrentCell {
     fn shape(rows: usize, width: usize, batched: bool) -> Vec<usize> {
         if batched {
             vec![rows, width]
@@ -82,7 +56,7 @@ impl LstmCell {
         let batched = x.shape().len() == 2;
         let rows = if batched { x.shape()[0] } else { 1 };
         let shape = Self::shape(rows, self.config.hidden_size, batched);
-        let initial = stack::states(state, STATES, &shape)?;
+        let initial = stack::states(state, self.states, &shape)?;
         Ok(Call {
             x,
             batched,
@@ -139,7 +113,7 @@ impl LstmCell {
         stack::check_version(tape.version(), typed.parameters.version())?;
         let (rows, batched) = (tape.steps().rows(), cache.batched);
         let shape = Self::shape(rows, self.config.hidden_size, batched);
-        let state_gradient = stack::state_gradients(Some(dstate), STATES, &shape)?;
+        let state_gradient = stack::state_gradients(Some(dstate), self.states, &shape)?;
         let layout = input_grad.then_some(Layout::TimeMajor);
         let gradients = typed.backward(py, tape, None, &state_gradient, layout)?;
         let input_shape = Self::shape(rows, self.config.input_size, batched);
@@ -153,33 +127,7 @@ impl LstmCell {
 }
 
 #[pymethods]
-impl LstmCell {
-    #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
-    fn new(
-        input_size: &Bound<'_, PyAny>,
-        hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let config = StackConfig {
-            cell: CellKind::Lstm(cells::Lstm),
-            input_size: options::integer("input_size", input_size, 1)?,
-            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
-            num_layers: 1,
-            bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
-            directions: Directions::Forward,
-            merge_mode: MergeMode::Concat,
-            return_sequences: false,
-            naming: Naming::Cell,
-        };
-        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
-        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
-        let (stack, memory) = build(config, precision, seed)?;
-        Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { stack, config }))
-    }
-
+impl RecurrentCell {
     // Python shows no documentation of calls: it stands at `forward_with_cache`.
     #[pyo3(signature = (x, state = None))]
     fn __call__<'py>(
@@ -196,18 +144,18 @@ impl LstmCell {
 
     /// One step, keeping what ``backward`` needs.
     ///
-    /// ``h, c = cell(x, state)`` takes the same arguments and keeps nothing.
+    /// ``cell(x, state)`` takes the same arguments, gives the state and keeps nothing.
     ///
     /// Parameters
     /// ----------
     /// x : array_like, shape (B, I) or (I,)
-    /// state : tuple (h, c) of array_like, each (B, H) or (H,), or None
-    ///     States before the step; zeros when None.
+    /// state : array_like or tuple of array_like, each (B, H) or (H,), or None
+    ///     The state before the step, (h, c) for an LSTM; zeros when None.
     ///
     /// Returns
     /// -------
-    /// state : tuple (h, c) of numpy.ndarray
-    ///     States after the step.
+    /// state : numpy.ndarray or tuple of numpy.ndarray
+    ///     The state after the step.
     /// cache : RecurrentCache
     #[pyo3(signature = (x, state = None))]
     fn forward_with_cache<'py>(
@@ -226,8 +174,8 @@ impl LstmCell {
     ///
     /// Parameters
     /// ----------
-    /// dstate : tuple (dh, dc) of (array_like or None)
-    ///     Gradient with respect to the states after the step; None for zeros.
+    /// dstate : array_like or tuple of (array_like or None)
+    ///     Gradient with respect to the state after the step, (dh, dc) for an LSTM; None for zeros.
     /// cache : RecurrentCache
     ///     From ``forward_with_cache`` of this cell.
     /// input_grad : bool, default True
@@ -236,8 +184,8 @@ impl LstmCell {
     /// Returns
     /// -------
     /// dx : numpy.ndarray or None
-    /// dstate : tuple (dh, dc) of numpy.ndarray
-    ///     Gradient with respect to the states before the step.
+    /// dstate : numpy.ndarray or tuple of numpy.ndarray
+    ///     Gradient with respect to the state before the step.
     ///
     /// Raises
     /// ------
@@ -298,5 +246,71 @@ impl LstmCell {
             memory.precision().name(),
             memory.count()
         ))
+    }
+}
+
+/// One step of a long short-term memory, ``h, c = cell(x, (h, c))``; see ``LSTM`` for the equations.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.LSTMCell(3, 5, seed=0)
+/// >>> h, c = cell(np.zeros((2, 3), np.float32))
+/// >>> h.shape
+/// (2, 5)
+#[pyclass(name = "LSTMCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
+pub struct LstmCell;
+
+#[pymethods]
+impl LstmCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let config = StackConfig {
+            cell: CellKind::Lstm(cells::Lstm),
+            input_size: options::integer("input_size", input_size, 1)?,
+            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
+            num_layers: 1,
+            bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
+            directions: Directions::Forward,
+            merge_mode: MergeMode::Concat,
+            return_sequences: false,
+            naming: Naming::Cell,
+        };
+        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
+        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
+        let (stack, memory) = build(config, precision, seed)?;
+        Ok(PyClassInitializer::from(Module::new(memory))
+            .add_subclass(RecurrentCell {
+                stack,
+                config,
+                states: &["h", "c"],
+            })
+            .add_subclass(Self))
     }
 }

@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use super::arrays::input_copies;
     #[pymodule_export]
-    use super::cell::LstmCell;
+    use super::cell::{LstmCell, RecurrentCell};
     #[pymodule_export]
     use super::dropout::{Dropout, DropoutCache};
     #[pymodule_export]
