@@ -92,6 +92,9 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
     let mut gradients = pool.take(checked_size(&[per_block, rows, width])?)?;
     // A tile of a product with the transposed weights.
     let mut tile = pool.take(V::TILE_ROWS * geometry.panel())?;
+    // What the weights were multiplied with in a block, tile by tile.
+    let len = checked_size(&[per_block, rows, geometry.inputs + hidden])?;
+    let mut features = pool.take(len)?;
     // The gradients of one register set of a whole block.
     let mut column = pool.take(per_block * rows * geometry.register_set())?;
 
@@ -146,15 +149,14 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
         // What the whole block adds to the gradients of weights and input.
         let block_rows = times.len() * rows;
         let inputs = geometry.inputs;
-        let features = Features {
-            x: &input[times.start * rows * inputs..][..block_rows * inputs],
-            inputs,
-            h: &tape.state(0)[times.start * per_state..][..block_rows * padded],
-            hidden,
-            padded,
-        };
+        let (packed_x, packed_h) = features.split_at_mut(block_rows * inputs);
+        let packed_h = &mut packed_h[..block_rows * hidden];
+        let x = &input[times.start * rows * inputs..][..block_rows * inputs];
+        pack_features(x, inputs, V::TILE_ROWS, packed_x);
+        let h = &tape.state(0)[times.start * per_state..][..block_rows * padded];
+        pack_features(h, padded, V::TILE_ROWS, packed_h);
         let column = &mut column[..block_rows * geometry.register_set()];
-        weight_products::<V, C>(used, &features, column, weight_gradients);
+        weight_products::<V, C>(used, packed_x, packed_h, column, weight_gradients);
         if let Some(dx) = &mut input_gradient {
             product::<V>(
                 used,
@@ -271,15 +273,23 @@ fn product<V: Vector>(
     }
 }
 
-/// What the weights were multiplied with in a block of steps.
-struct Features<'a, F> {
-    /// (steps * rows, inputs).
-    x: &'a [F],
-    inputs: usize,
-    /// (steps * rows, padded).
-    h: &'a [F],
-    hidden: usize,
-    padded: usize,
+/// Packs features, rows of `stride` numbers of which the first ones count, as the tiles below read
+/// them: for each chunk of at most `tile_rows` features all rows, one after the other. Strided reads
+/// would fall on few sets of the cache.
+#[inline(always)]
+fn pack_features<F: Float>(from: &[F], stride: usize, tile_rows: usize, to: &mut [F]) {
+    let rows = from.len() / stride;
+    if rows == 0 {
+        return;
+    }
+    let count = to.len() / rows;
+    for first in (0..count).step_by(tile_rows) {
+        let width = tile_rows.min(count - first);
+        let chunk = &mut to[first * rows..][..width * rows];
+        for (to, from) in chunk.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
+            to.copy_from_slice(&from[first..first + width]);
+        }
+    }
 }
 
 /// Adds a block's products of features and accumulator gradients to the weights' gradients, and
@@ -287,13 +297,17 @@ struct Features<'a, F> {
 #[inline(always)]
 fn weight_products<V: Vector, C: Cell>(
     gradients: &[V::Element],
-    features: &Features<'_, V::Element>,
+    packed_x: &[V::Element],
+    packed_h: &[V::Element],
     column: &mut [V::Element],
     weight_gradients: &mut PackedGradients<V::Element>,
 ) {
     let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
     let rows = column.len() / set;
-    let width = gradients.len() / rows.max(1);
+    if rows == 0 {
+        return;
+    }
+    let width = gradients.len() / rows;
     for block in 0..width / set {
         // The block's gradients one after the other: the sweeps below read them many times.
         let mut bias = C::Accumulators::<V>::build(|_| V::splat(num_traits::Zero::zero()));
@@ -310,38 +324,36 @@ fn weight_products<V: Vector, C: Cell>(
         // SAFETY: a register set.
         unsafe { add_to::<V, _>(total.as_mut_ptr(), bias) };
 
-        let (inputs, hidden) = (features.inputs, features.hidden);
-        let of_input =
-            &mut weight_gradients.input.as_mut_slice()[block * inputs * set..][..inputs * set];
-        feature_products::<V, C>(features.x, inputs, column, of_input);
-        let of_hidden =
-            &mut weight_gradients.hidden.as_mut_slice()[block * hidden * set..][..hidden * set];
-        feature_products::<V, C>(features.h, features.padded, column, of_hidden);
+        for (features, sums) in [
+            (packed_x, weight_gradients.input.as_mut_slice()),
+            (packed_h, weight_gradients.hidden.as_mut_slice()),
+        ] {
+            let len = features.len() / rows * set;
+            feature_products::<V, C>(features, column, &mut sums[block * len..][..len]);
+        }
     }
 }
 
-/// Adds, for each feature, the sum over all rows of feature times gradients; `features` has rows of
-/// `stride` numbers, of which as many count as `sums` has register sets.
+/// Adds, for each packed feature, the sum over all rows of feature times gradients.
 #[inline(always)]
 fn feature_products<V: Vector, C: Cell>(
     features: &[V::Element],
-    stride: usize,
     column: &[V::Element],
     sums: &mut [V::Element],
 ) {
     let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
     let (rows, count) = (column.len() / set, sums.len() / set);
-    assert!(features.len() >= rows * stride && count <= stride);
+    assert_eq!(features.len(), rows * count);
     let zero = V::splat(num_traits::Zero::zero());
     for_row_chunks!(V, count, first, M => {
+        let from = &features[first * rows..][..M * rows];
         let to = &mut sums[first * set..][..M * set];
-        // SAFETY: M features from `first` on in each of `rows` rows, and as many register sets of
-        // gradients; `to` holds M register sets.
+        // SAFETY: M features in each of `rows` rows, and as many register sets of gradients; `to`
+        // holds M register sets.
         unsafe {
             let seed = [C::Accumulators::<V>::build(|_| zero); M];
-            let from = features.as_ptr().add(first);
-            let strides = (1, stride.cast_signed());
-            let tile = sweep::<V, _, M>(seed, rows, from, strides, column.as_ptr());
+            let strides = (1, M.cast_signed());
+            let tile = sweep::<V, _, M>(seed, rows, from.as_ptr(), strides, column.as_ptr());
             for (m, row) in tile.iter().enumerate() {
                 add_to::<V, _>(to.as_mut_ptr().add(m * set), *row);
             }
