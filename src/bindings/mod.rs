@@ -58,6 +58,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::runtime::check_environment(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -11,7 +11,7 @@ use crate::parameters::{Parameters, Reading, Writing};
 
 /// Work of fewer operations than this (some ten microseconds) keeps the interpreter: giving it up
 /// and waiting to have it back would cost more, and far more when other threads want it.
-const ATTACHED_OPERATIONS: usize = 50_000;
+const ATTACHED_OPERATIONS: usize = 1_000_000;
 
 /// Runs `work` with the parameters locked for reading.
 ///

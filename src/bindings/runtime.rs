@@ -1,5 +1,8 @@
 //! The process: random stream, threads, what was built.
 
+use std::ffi::CString;
+
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -8,7 +11,7 @@ use crate::engine::threads;
 use crate::error::Error;
 use crate::memory::collected_vec;
 use crate::random::{self, StreamState};
-use crate::simd::InstructionSet;
+use crate::simd::{InstructionSet, VARIABLE};
 
 /// Restart the process-wide random stream.
 ///
@@ -86,6 +89,25 @@ pub fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
 #[pyfunction]
 pub fn get_num_threads() -> usize {
     threads::num_threads()
+}
+
+/// Warns when the environment asks for an instruction set that doesn't exist or isn't there.
+pub fn check_environment(py: Python<'_>) -> PyResult<()> {
+    let Ok(wanted) = std::env::var(VARIABLE) else {
+        return Ok(());
+    };
+    let current = InstructionSet::current();
+    if InstructionSet::named(&wanted) == Some(current) {
+        return Ok(());
+    }
+    let known = InstructionSet::ALL.map(InstructionSet::name).join(", ");
+    let message = format!(
+        "{VARIABLE}: expected an instruction set of this processor among {known}, got {wanted:?}; \
+         using {}",
+        current.name()
+    );
+    let category = py.get_type::<PyRuntimeWarning>();
+    PyErr::warn(py, &category, &CString::new(message)?, 1)
 }
 
 /// What this installation is.

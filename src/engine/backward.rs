@@ -5,7 +5,7 @@ use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights};
 use super::sequence::{Sequence, SequenceMut};
 use super::tile::{for_row_chunks, sweep};
 use super::workspace::Pool;
-use super::{Geometry, steps_per_block};
+use super::{Geometry, step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -101,17 +101,11 @@ fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()
     for block in (0..count.div_ceil(per_block.max(1))).rev() {
         let start = block * per_block;
         let end = (start + per_block).min(count);
-        let times = match direction {
-            Direction::Forward => start..end,
-            Direction::Backward => count - end..count - start,
-        };
+        let times = steps_at(direction, count, &(start..end));
         let used = &mut gradients[..times.len() * rows * width];
         for position in (start..end).rev() {
             interrupt.check()?;
-            let step = match direction {
-                Direction::Forward => position,
-                Direction::Backward => count - 1 - position,
-            };
+            let step = step_at(direction, count, position);
             let valid = steps.valid(step);
             let at_step = &mut used[(step - times.start) * rows * width..][..rows * width];
             for row in 0..rows {

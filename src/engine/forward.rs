@@ -6,7 +6,7 @@ use super::packing::PackedWeights;
 use super::sequence::{Sequence, SequenceMut};
 use super::tile::{for_row_chunks, sweep, sweep_row};
 use super::workspace::Pool;
-use super::{Geometry, steps_per_block};
+use super::{Geometry, step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -164,19 +164,13 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
 
     for start in (0..count).step_by(per_block.max(1)) {
         let end = (start + per_block).min(count);
-        let times = match direction {
-            Direction::Forward => start..end,
-            Direction::Backward => count - end..count - start,
-        };
+        let times = steps_at(direction, count, &(start..end));
         if hoisted {
             input_products::<V, C>(weights, &input, times.clone(), &mut input_sums);
         }
         for position in start..end {
             interrupt.check()?;
-            let step = match direction {
-                Direction::Forward => position,
-                Direction::Backward => count - 1 - position,
-            };
+            let step = step_at(direction, count, position);
             if let Some(resets) = steps.resets_entering(step, direction) {
                 clear_rows(states, resets, padded);
             }

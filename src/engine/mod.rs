@@ -16,6 +16,10 @@ pub mod threads;
 mod tile;
 mod workspace;
 
+use std::ops::Range;
+
+use crate::lengths::Direction;
+
 pub use backward::{Backward, backward};
 pub use forward::{Forward, Tape, forward};
 pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};
@@ -30,4 +34,20 @@ const BLOCK_ROWS: usize = 384;
 /// How many steps a block of time has; a function of the shape alone, so that results are too.
 fn steps_per_block(rows: usize) -> usize {
     (BLOCK_ROWS / rows.max(1)).max(1)
+}
+
+/// The step at one position of a walk over `count` steps.
+fn step_at(direction: Direction, count: usize, position: usize) -> usize {
+    match direction {
+        Direction::Forward => position,
+        Direction::Backward => count - 1 - position,
+    }
+}
+
+/// The steps at a range of positions of a walk over `count` steps, in the order of time.
+fn steps_at(direction: Direction, count: usize, positions: &Range<usize>) -> Range<usize> {
+    match direction {
+        Direction::Forward => positions.clone(),
+        Direction::Backward => count - positions.end..count - positions.start,
+    }
 }

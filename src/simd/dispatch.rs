@@ -33,6 +33,13 @@ impl InstructionSet {
         }
     }
 
+    /// The set that users call so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase();
+        Self::ALL.into_iter().find(|set| set.name() == name)
+    }
+
     /// Whether this processor has it.
     #[must_use]
     pub fn is_available(self) -> bool {
@@ -58,10 +65,7 @@ impl InstructionSet {
         static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             let wanted = std::env::var(VARIABLE).unwrap_or_default();
-            let limit = Self::ALL
-                .into_iter()
-                .find(|set| set.name() == wanted.trim().to_ascii_lowercase())
-                .unwrap_or(Self::Avx512);
+            let limit = Self::named(&wanted).unwrap_or(Self::Avx512);
             Self::ALL
                 .into_iter()
                 .rev()

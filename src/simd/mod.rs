@@ -11,7 +11,7 @@ mod x86;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-pub use dispatch::{InstructionSet, Kernel, SimdFloat, dispatch};
+pub use dispatch::{InstructionSet, Kernel, SimdFloat, VARIABLE, dispatch};
 pub use portable::{Portable, Scalar};
 
 use crate::float::Float;
