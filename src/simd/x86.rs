@@ -132,6 +132,9 @@ macro_rules! register {
     };
 }
 
+/// Selects subnormal numbers in a classification.
+const SUBNORMAL: i32 = 0x20;
+
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 register!(
@@ -142,11 +145,7 @@ register!(
     round |a| _mm512_roundscale_ps::<NEAREST>(a),
     power_of_two |a| _mm512_scalef_ps(_mm512_set1_ps(1.0), a),
     negate |a| _mm512_xor_ps(a, _mm512_set1_ps(-0.0)),
-    flush |a| {
-        let tiny = _mm512_set1_ps(f32::MIN_POSITIVE);
-        let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(a), tiny);
-        _mm512_maskz_mov_ps(kept, a)
-    }
+    flush |a| _mm512_mask_xor_ps(a, _mm512_fpclass_ps_mask::<SUBNORMAL>(a), a, a)
 );
 
 register!(
@@ -157,11 +156,7 @@ register!(
     round |a| _mm512_roundscale_pd::<NEAREST>(a),
     power_of_two |a| _mm512_scalef_pd(_mm512_set1_pd(1.0), a),
     negate |a| _mm512_xor_pd(a, _mm512_set1_pd(-0.0)),
-    flush |a| {
-        let tiny = _mm512_set1_pd(f64::MIN_POSITIVE);
-        let kept = _mm512_cmp_pd_mask::<_CMP_NLT_UQ>(_mm512_abs_pd(a), tiny);
-        _mm512_maskz_mov_pd(kept, a)
-    }
+    flush |a| _mm512_mask_xor_pd(a, _mm512_fpclass_pd_mask::<SUBNORMAL>(a), a, a)
 );
 
 register!(
