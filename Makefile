@@ -40,7 +40,7 @@ test: install
 	cargo test --quiet
 	$(BIN)/python -m pip install --quiet $(TEST_GROUP)
 # Only for two data files that are inside; none of its code runs, so none of its dependencies is needed.
-	$(BIN)/python -m pip install --quiet --no-deps aeon==1.6.0
+	$(BIN)/python -m pip install --quiet --no-deps 'aeon==1.6.0; python_version >= "3.11"'
 	$(BIN)/python -m pytest
 # The numbers again on lower instruction sets than the processor's best.
 	RECURRUST_ISA=avx2 $(BIN)/python -m pytest --quiet $(NUMERIC_TESTS)
