@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import multiprocessing
 import os
 import pickle
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
@@ -176,6 +178,15 @@ ERRORS = [
     rr.RecurrustError, rr.ShapeError, rr.ConfigError, rr.StateError, rr.FileFormatError,
     rr.NonFiniteError, rr.DtypeError,
 ]  # fmt: skip
+
+
+def through_joblib(value: Any) -> Any:
+    file = io.BytesIO()
+    joblib.dump(value, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{
         f"pickle {protocol}": lambda value, protocol=protocol: pickle.loads(
@@ -185,6 +196,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     },
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
+    "joblib": through_joblib,
 }
 
 
@@ -301,3 +313,11 @@ def test_u109_layers_travel_to_other_processes(method: str) -> None:
     with multiprocessing.get_context(method).Pool(2) as pool:
         for got, wanted in zip(pool.map(output, layers), expected, strict=True):
             np.testing.assert_array_equal(got, wanted)
+
+
+def test_u109_layers_travel_to_joblibs_workers() -> None:
+    layers = [OBJECTS[kind]() for kind in ("LSTM", "LSTMCell", "Sequential")]
+    with joblib.Parallel(n_jobs=2) as parallel:
+        results = parallel(joblib.delayed(output)(layer) for layer in layers)
+    for got, layer in zip(results, layers, strict=True):
+        np.testing.assert_array_equal(got, output(layer))
