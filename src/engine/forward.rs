@@ -149,6 +149,9 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
     if per_state == 0 {
         return Ok(());
     }
+    // The tiles read through pointers: what they rely on is made sure of here, once a call.
+    assert_eq!(input.sizes(), (count, rows, geometry.inputs));
+    assert_eq!(states.len(), geometry.cell.states() * per_state);
     // A single row goes through the input weights in blocks of time, which then are the tile's
     // rows; with several rows, both products run in one sweep.
     let hoisted = rows == 1;
