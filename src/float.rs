@@ -60,10 +60,12 @@ pub trait Float:
     /// The value in double precision, exactly.
     fn double(self) -> f64;
 
-    /// 2^n for an integer n from the smallest normal exponent to one above the largest, which gives
-    /// infinity.
+    /// The exponent of the smallest normal number, and one more.
+    const LOWEST_EXPONENT: Self;
+
+    /// `self * 2^n` for an integer n, where both and the result are normal numbers.
     #[must_use]
-    fn power_of_two(exponent: Self) -> Self;
+    fn scale(self, n: Self) -> Self;
 }
 
 impl Float for f32 {
@@ -82,11 +84,13 @@ impl Float for f32 {
         f64::from(self)
     }
 
+    const LOWEST_EXPONENT: Self = -125.0;
+
     #[inline]
-    fn power_of_two(exponent: Self) -> Self {
-        // The integer's bits go above the 23 bits of the fraction, onto the exponent of one.
-        let shifted = (exponent + Self::SHIFT).to_bits() << 23;
-        Self::from_bits(shifted.wrapping_add(1f32.to_bits()))
+    fn scale(self, n: Self) -> Self {
+        // The integer's bits go above the 23 bits of the fraction, onto the exponent.
+        let exponent = (n + Self::SHIFT).to_bits() << 23;
+        Self::from_bits(self.to_bits().wrapping_add(exponent))
     }
 }
 
@@ -105,10 +109,12 @@ impl Float for f64 {
         self
     }
 
+    const LOWEST_EXPONENT: Self = -1021.0;
+
     #[inline]
-    fn power_of_two(exponent: Self) -> Self {
-        // The integer's bits go above the 52 bits of the fraction, onto the exponent of one.
-        let shifted = (exponent + Self::SHIFT).to_bits() << 52;
-        Self::from_bits(shifted.wrapping_add(1f64.to_bits()))
+    fn scale(self, n: Self) -> Self {
+        // The integer's bits go above the 52 bits of the fraction, onto the exponent.
+        let exponent = (n + Self::SHIFT).to_bits() << 52;
+        Self::from_bits(self.to_bits().wrapping_add(exponent))
     }
 }

@@ -54,10 +54,10 @@ impl Cell for Lstm {
 
     #[inline(always)]
     fn forward<V: Vector>(&self, [a_i, a_f, a_g, a_o]: [V; 4], [_, c]: [V; 2]) -> ([V; 2], [V; 4]) {
-        let i = a_i.sigmoid().flush_tiny();
-        let f = a_f.sigmoid().flush_tiny();
-        let g = a_g.tanh().flush_tiny();
-        let o = a_o.sigmoid().flush_tiny();
+        let i = a_i.sigmoid();
+        let f = a_f.sigmoid();
+        let g = a_g.tanh();
+        let o = a_o.sigmoid();
         let c_new = f.mul_add(c, i * g).flush_tiny();
         let h_new = (o * c_new.tanh()).flush_tiny();
         ([h_new, c_new], [i, f, g, o])

@@ -57,17 +57,30 @@ pub trait Vector:
     #[must_use]
     fn mul_add(self, factor: Self, addend: Self) -> Self;
 
+    /// One over the number, to within 0.6 ulp, for normal numbers whose reciprocal is normal.
+    #[must_use]
+    fn reciprocal(self) -> Self;
+
+    /// The smaller one of each pair; NaN in `self` stays.
+    #[must_use]
+    fn at_most(self, limit: Self) -> Self;
+
+    /// The larger one of each pair; NaN in `self` stays.
+    #[must_use]
+    fn at_least(self, limit: Self) -> Self;
+
     /// The nearest integer, for magnitudes below 2^20.
     #[must_use]
     fn round(self) -> Self;
 
-    /// 2^n for an integer n; infinity just above the largest exponent. NaN gives any number.
+    /// An exponent as the nearest integer n and the rest; what is so low that 2^n is nothing next
+    /// to 1 may be raised. NaN stays in the rest.
     #[must_use]
-    fn power_of_two(self) -> Self;
+    fn split_exponent(self) -> (Self, Self);
 
-    /// The nearest number between `low` and `high`; NaN stays NaN.
+    /// `self * 2^n`, for `self` between 1/2 and 2 and the n of [`Vector::split_exponent`].
     #[must_use]
-    fn clamp(self, low: Self, high: Self) -> Self;
+    fn scale(self, n: Self) -> Self;
 
     /// The logistic function, 1 / (1 + exp(-x)).
     #[inline(always)]

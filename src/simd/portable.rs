@@ -102,19 +102,35 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
     }
 
     #[inline(always)]
+    fn reciprocal(self) -> Self {
+        self.map(|a| F::one() / a)
+    }
+
+    #[inline(always)]
+    fn at_most(self, limit: Self) -> Self {
+        self.zip(limit, |a, limit| if a > limit { limit } else { a })
+    }
+
+    #[inline(always)]
+    fn at_least(self, limit: Self) -> Self {
+        self.zip(limit, |a, limit| if a < limit { limit } else { a })
+    }
+
+    #[inline(always)]
     fn round(self) -> Self {
         self.map(|a| (a + F::SHIFT) - F::SHIFT)
     }
 
     #[inline(always)]
-    fn power_of_two(self) -> Self {
-        self.map(F::power_of_two)
+    fn split_exponent(self) -> (Self, Self) {
+        let raised = self.at_least(Self::splat(F::LOWEST_EXPONENT));
+        let n = raised.round();
+        (n, raised - n)
     }
 
     #[inline(always)]
-    fn clamp(self, low: Self, high: Self) -> Self {
-        let at_least = self.zip(low, |a, low| if a < low { low } else { a });
-        at_least.zip(high, |a, high| if a > high { high } else { a })
+    fn scale(self, n: Self) -> Self {
+        self.zip(n, F::scale)
     }
 
     #[inline(always)]

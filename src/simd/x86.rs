@@ -18,7 +18,8 @@ macro_rules! register {
         $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal,
         $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident
         $fma:ident $min:ident $max:ident
-        round $round:expr, power_of_two $power:expr, negate $negate:expr, flush $flush:expr
+        round $round:expr, reciprocal $reciprocal:expr, split_exponent $split:expr, scale $scale:expr,
+        negate $negate:expr, flush $flush:expr
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
@@ -105,22 +106,42 @@ macro_rules! register {
             }
 
             #[inline(always)]
+            fn reciprocal(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $reciprocal(self.0) })
+            }
+
+            #[inline(always)]
+            fn at_most(self, limit: Self) -> Self {
+                // With NaN in either operand, this instruction returns the second.
+                // SAFETY: see the head of this file.
+                Self(unsafe { $min(limit.0, self.0) })
+            }
+
+            #[inline(always)]
+            fn at_least(self, limit: Self) -> Self {
+                // As above.
+                // SAFETY: see the head of this file.
+                Self(unsafe { $max(limit.0, self.0) })
+            }
+
+            #[inline(always)]
             fn round(self) -> Self {
                 // SAFETY: see the head of this file.
                 Self(unsafe { $round(self.0) })
             }
 
             #[inline(always)]
-            fn power_of_two(self) -> Self {
+            fn split_exponent(self) -> (Self, Self) {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $power(self.0) })
+                let (n, rest) = unsafe { $split(self.0) };
+                (Self(n), Self(rest))
             }
 
             #[inline(always)]
-            fn clamp(self, low: Self, high: Self) -> Self {
-                // With NaN in either operand, these instructions return the second.
+            fn scale(self, n: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $min(high.0, $max(low.0, self.0)) })
+                Self(unsafe { $scale(self.0, n.0) })
             }
 
             #[inline(always)]
@@ -143,7 +164,17 @@ register!(
     _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
     _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
     round |a| _mm512_roundscale_ps::<NEAREST>(a),
-    power_of_two |a| _mm512_scalef_ps(_mm512_set1_ps(1.0), a),
+    reciprocal |a| {
+        // The estimate has 14 bits; Newton's step doubles them.
+        let estimate = _mm512_rcp14_ps(a);
+        let error = _mm512_fnmadd_ps(a, estimate, _mm512_set1_ps(1.0));
+        _mm512_fmadd_ps(error, estimate, estimate)
+    },
+    split_exponent |a| {
+        let rest = _mm512_reduce_ps::<NEAREST>(a);
+        (_mm512_sub_ps(a, rest), rest)
+    },
+    scale |a, n| _mm512_scalef_ps(a, n),
     negate |a| _mm512_xor_ps(a, _mm512_set1_ps(-0.0)),
     flush |a| _mm512_mask_xor_ps(a, _mm512_fpclass_ps_mask::<SUBNORMAL>(a), a, a)
 );
@@ -154,7 +185,19 @@ register!(
     _mm512_loadu_pd _mm512_storeu_pd _mm512_set1_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
     _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
     round |a| _mm512_roundscale_pd::<NEAREST>(a),
-    power_of_two |a| _mm512_scalef_pd(_mm512_set1_pd(1.0), a),
+    reciprocal |a| {
+        // The estimate has 14 bits; Newton's steps double them twice.
+        let estimate = _mm512_rcp14_pd(a);
+        let error = _mm512_fnmadd_pd(a, estimate, _mm512_set1_pd(1.0));
+        let better = _mm512_fmadd_pd(error, estimate, estimate);
+        let error = _mm512_fnmadd_pd(a, better, _mm512_set1_pd(1.0));
+        _mm512_fmadd_pd(error, better, better)
+    },
+    split_exponent |a| {
+        let rest = _mm512_reduce_pd::<NEAREST>(a);
+        (_mm512_sub_pd(a, rest), rest)
+    },
+    scale |a, n| _mm512_scalef_pd(a, n),
     negate |a| _mm512_xor_pd(a, _mm512_set1_pd(-0.0)),
     flush |a| _mm512_mask_xor_pd(a, _mm512_fpclass_pd_mask::<SUBNORMAL>(a), a, a)
 );
@@ -165,12 +208,17 @@ register!(
     _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
     _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
     round |a| _mm256_round_ps::<NEAREST>(a),
-    power_of_two |a| {
-        // The integer stands in the lowest bits of the sum; it goes onto the exponent of one.
-        let integer = _mm256_castps_si256(_mm256_add_ps(a, _mm256_set1_ps(<f32 as Float>::SHIFT)));
-        let exponent = _mm256_slli_epi32::<23>(integer);
-        let one = _mm256_castps_si256(_mm256_set1_ps(1.0));
-        _mm256_castsi256_ps(_mm256_add_epi32(exponent, one))
+    reciprocal |a| _mm256_div_ps(_mm256_set1_ps(1.0), a),
+    split_exponent |a| {
+        let raised = _mm256_max_ps(_mm256_set1_ps(f32::LOWEST_EXPONENT), a);
+        let n = _mm256_round_ps::<NEAREST>(raised);
+        (n, _mm256_sub_ps(raised, n))
+    },
+    scale |a, n| {
+        // The integer stands in the lowest bits of the sum; it goes onto the exponent.
+        let integer = _mm256_add_ps(n, _mm256_set1_ps(f32::SHIFT));
+        let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(integer));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent))
     },
     negate |a| _mm256_xor_ps(a, _mm256_set1_ps(-0.0)),
     flush |a| {
@@ -186,12 +234,17 @@ register!(
     _mm256_loadu_pd _mm256_storeu_pd _mm256_set1_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
     _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
     round |a| _mm256_round_pd::<NEAREST>(a),
-    power_of_two |a| {
-        // As above.
-        let integer = _mm256_castpd_si256(_mm256_add_pd(a, _mm256_set1_pd(<f64 as Float>::SHIFT)));
-        let exponent = _mm256_slli_epi64::<52>(integer);
-        let one = _mm256_castpd_si256(_mm256_set1_pd(1.0));
-        _mm256_castsi256_pd(_mm256_add_epi64(exponent, one))
+    reciprocal |a| _mm256_div_pd(_mm256_set1_pd(1.0), a),
+    split_exponent |a| {
+        let raised = _mm256_max_pd(_mm256_set1_pd(f64::LOWEST_EXPONENT), a);
+        let n = _mm256_round_pd::<NEAREST>(raised);
+        (n, _mm256_sub_pd(raised, n))
+    },
+    scale |a, n| {
+        // The integer stands in the lowest bits of the sum; it goes onto the exponent.
+        let integer = _mm256_add_pd(n, _mm256_set1_pd(f64::SHIFT));
+        let exponent = _mm256_slli_epi64::<52>(_mm256_castpd_si256(integer));
+        _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a), exponent))
     },
     negate |a| _mm256_xor_pd(a, _mm256_set1_pd(-0.0)),
     flush |a| {
