@@ -69,6 +69,10 @@ pub trait Vector:
     #[must_use]
     fn at_least(self, limit: Self) -> Self;
 
+    /// Zero where `z` is `limit` or more, else `self`.
+    #[must_use]
+    fn zero_from(self, z: Self, limit: Self) -> Self;
+
     /// The nearest integer, for magnitudes below 2^20.
     #[must_use]
     fn round(self) -> Self;

@@ -117,6 +117,18 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
     }
 
     #[inline(always)]
+    fn zero_from(self, z: Self, limit: Self) -> Self {
+        let is_beyond = z.zip(
+            limit,
+            |z, limit| if z >= limit { F::one() } else { F::zero() },
+        );
+        self.zip(
+            is_beyond,
+            |a, beyond| if beyond > F::zero() { F::zero() } else { a },
+        )
+    }
+
+    #[inline(always)]
     fn round(self) -> Self {
         self.map(|a| (a + F::SHIFT) - F::SHIFT)
     }

@@ -19,7 +19,7 @@ macro_rules! register {
         $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident
         $fma:ident $min:ident $max:ident
         round $round:expr, reciprocal $reciprocal:expr, split_exponent $split:expr, scale $scale:expr,
-        negate $negate:expr, flush $flush:expr
+        zero_from $zero_from:expr, negate $negate:expr, flush $flush:expr
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,12 @@ macro_rules! register {
             }
 
             #[inline(always)]
+            fn zero_from(self, z: Self, limit: Self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $zero_from(self.0, z.0, limit.0) })
+            }
+
+            #[inline(always)]
             fn round(self) -> Self {
                 // SAFETY: see the head of this file.
                 Self(unsafe { $round(self.0) })
@@ -175,6 +181,9 @@ register!(
         (_mm512_sub_ps(a, rest), rest)
     },
     scale |a, n| _mm512_scalef_ps(a, n),
+    zero_from |a, z, limit| {
+        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NGE_UQ>(z, limit), a)
+    },
     negate |a| _mm512_xor_ps(a, _mm512_set1_ps(-0.0)),
     flush |a| _mm512_mask_xor_ps(a, _mm512_fpclass_ps_mask::<SUBNORMAL>(a), a, a)
 );
@@ -198,6 +207,9 @@ register!(
         (_mm512_sub_pd(a, rest), rest)
     },
     scale |a, n| _mm512_scalef_pd(a, n),
+    zero_from |a, z, limit| {
+        _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_NGE_UQ>(z, limit), a)
+    },
     negate |a| _mm512_xor_pd(a, _mm512_set1_pd(-0.0)),
     flush |a| _mm512_mask_xor_pd(a, _mm512_fpclass_pd_mask::<SUBNORMAL>(a), a, a)
 );
@@ -220,6 +232,7 @@ register!(
         let exponent = _mm256_slli_epi32::<23>(_mm256_castps_si256(integer));
         _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent))
     },
+    zero_from |a, z, limit| _mm256_and_ps(_mm256_cmp_ps::<_CMP_NGE_UQ>(z, limit), a),
     negate |a| _mm256_xor_ps(a, _mm256_set1_ps(-0.0)),
     flush |a| {
         let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
@@ -246,6 +259,7 @@ register!(
         let exponent = _mm256_slli_epi64::<52>(_mm256_castpd_si256(integer));
         _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a), exponent))
     },
+    zero_from |a, z, limit| _mm256_and_pd(_mm256_cmp_pd::<_CMP_NGE_UQ>(z, limit), a),
     negate |a| _mm256_xor_pd(a, _mm256_set1_pd(-0.0)),
     flush |a| {
         let magnitude = _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);

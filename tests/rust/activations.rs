@@ -140,14 +140,7 @@ fn check_special<F: SimdFloat>() {
         assert_eq!(sigmoid, of(&[1.0; 3]), "{set:?}");
         assert_eq!(tanh, of(&[1.0; 3]), "{set:?}");
         let [sigmoid, tanh] = dispatch(set, Activations(&small));
-        // Not zero, so that products with gates stay normal numbers.
-        for gate in sigmoid {
-            let smallest = 2f64.powi(if size_of::<F>() == 4 { -100 } else { -900 });
-            assert!(
-                (gate.double() / smallest - 1.0).abs() < 1e-6,
-                "{set:?}: {gate}"
-            );
-        }
+        assert_eq!(sigmoid, of(&[0.0; 3]), "{set:?}");
         assert_eq!(tanh, of(&[-1.0; 3]), "{set:?}");
         let [sigmoid, tanh] = dispatch(set, Activations(&of(&[f64::NAN])));
         assert!(sigmoid[0].is_nan() && tanh[0].is_nan(), "{set:?}");
