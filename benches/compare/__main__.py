@@ -53,6 +53,8 @@ def main() -> int:
     rows = [row for row in available if arguments.rows.search(row.name)]
     if not rows and not arguments.rust_lstm:
         parser.error("no row matches --rows; without it all are measured")
+    if arguments.threads > len(machine.available_cores()):
+        parser.error("--threads must be at most the number of processor cores it may use")
     environment = _environment(arguments, effort)
     results: list[Result] = []
     lines: list[rust_lstm.Line] = []
@@ -118,7 +120,7 @@ def _positive(text: str) -> int:
 
 def _environment(arguments: argparse.Namespace, effort: Effort) -> dict[str, Any]:
     return {
-        "versions": registry.versions(),
+        "versions": {"recurrust": ours.BUILD["version"], **registry.versions()},
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": machine.processor(),

@@ -18,7 +18,7 @@ _MODULES: Mapping[str, str] = {
     "onnxruntime": "with_onnx",
     "openvino": "with_onnx",
 }
-_PACKAGES = ("recurrust", "numpy", "torch", "onnxruntime", "openvino", "onnx")
+_PACKAGES = ("numpy", "torch", "onnxruntime", "openvino", "onnx")
 
 
 def build(name: str, kind: str, data: Data, threads: int) -> Side:
@@ -35,7 +35,7 @@ def build(name: str, kind: str, data: Data, threads: int) -> Side:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of recurrust, NumPy and all peers that are installed."""
+    """Return the versions of NumPy and all other libraries that are installed."""
     found = {}
     for package in _PACKAGES:
         try:
