@@ -3,7 +3,7 @@
 use super::forward::{Tape, clear_rows};
 use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights};
 use super::sequence::{Sequence, SequenceMut};
-use super::tile::{for_row_chunks, sweep};
+use super::tile::{for_row_chunks, sweep, sweep_row};
 use super::workspace::Pool;
 use super::{Geometry, step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
@@ -12,6 +12,9 @@ use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
+
+/// Parts of a single row whose sums run side by side.
+const ROW_PARTS: usize = 4;
 
 /// The operands of one call.
 pub struct Backward<'a, F> {
@@ -248,6 +251,11 @@ fn product<V: Vector>(
     for (index, weights) in weights.chunks_exact(width * panel).enumerate() {
         let from = index * panel;
         let count = panel.min(columns - from);
+        if gradients.len() == width {
+            product_of_row::<V>(gradients, weights, tile);
+            result(0, from, &tile[..count]);
+            continue;
+        }
         for_row_chunks!(V, gradients.len() / width, first, M => {
             let rows = &gradients[first * width..][..M * width];
             // SAFETY: M rows of `width` numbers, `width` steps of panels, and a tile of M panels.
@@ -264,6 +272,30 @@ fn product<V: Vector>(
                 result(first + m, from, &tile[m * panel..][..count]);
             }
         });
+    }
+}
+
+/// The product of a single row and one panel of transposed weights. The row is cut into parts whose
+/// sums run side by side: those of one row alone would wait for each other.
+#[inline(always)]
+fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &mut [V::Element]) {
+    let panel = PANEL_REGISTERS * V::LANES;
+    assert!(weights.len() == row.len() * panel && tile.len() >= panel);
+    let part = row.len() / ROW_PARTS;
+    let (whole, zero) = (part * ROW_PARTS, V::splat(num_traits::Zero::zero()));
+    // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
+    // panel.
+    unsafe {
+        let seed = [[zero; PANEL_REGISTERS]; ROW_PARTS];
+        let from = (weights.as_ptr(), part * panel);
+        let parts = sweep_row::<V, _, ROW_PARTS>(seed, part, (row.as_ptr(), part), from);
+        let rest = row.len() - whole;
+        let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
+        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));
+        for part in &parts[1..] {
+            sum = Registers::build(|index| sum[index] + part[index]);
+        }
+        sum.store(tile.as_mut_ptr());
     }
 }
 

@@ -347,7 +347,7 @@ fn step_streams<V: Vector, C: Cell, const G: usize>(
         let seeds: [C::Accumulators<V>; G] =
             std::array::from_fn(|g| C::Accumulators::<V>::load(sums.as_ptr().add(g * set)));
         let stream = hidden * set;
-        let tile = sweep_row::<V, _, G>(seeds, hidden, h.as_ptr(), weights.as_ptr(), stream);
+        let tile = sweep_row::<V, _, G>(seeds, hidden, (h.as_ptr(), 0), (weights.as_ptr(), stream));
         for (g, sums) in tile.iter().enumerate() {
             sums.store(stage.scratch.as_mut_ptr().add(g * set));
         }

@@ -35,29 +35,31 @@ pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
 }
 
 /// Adds one row times `G` streams of weights to `G` register sets of sums: with a single row, this
-/// keeps as many sums in flight as a tile of rows does.
+/// keeps as many sums in flight as a tile of rows does. Stream g starts `row_stream * g` numbers into
+/// the row: zero for different columns of the weights, more for different parts of the row.
 ///
 /// # Safety
-/// `count` numbers at `row` are valid for reads, and so are `count` register sets at `weights + g *
-/// stream` for each stream g below `G`.
+/// For each stream g below `G`, `count` numbers at `row + g * row_stream` are valid for reads, and so
+/// are `count` register sets at `weights + g * stream`.
 #[inline(always)]
 pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
     mut sums: [R; G],
     count: usize,
-    row: *const V::Element,
-    weights: *const V::Element,
-    stream: usize,
+    (row, row_stream): (*const V::Element, usize),
+    (weights, stream): (*const V::Element, usize),
 ) -> [R; G] {
     let mut weights = weights;
     for k in 0..count {
         // SAFETY: the caller vouches for row and weights of every step.
         unsafe {
-            let x = V::splat(*row.add(k));
             let mut from = weights;
+            let mut number = row.add(k);
             for sum in &mut sums {
+                let x = V::splat(*number);
                 let w = R::load(from);
                 *sum = R::build(|index| x.mul_add(w.get(index), sum.get(index)));
                 from = from.wrapping_add(stream);
+                number = number.wrapping_add(row_stream);
             }
         }
         weights = weights.wrapping_add(R::COUNT * V::LANES);
