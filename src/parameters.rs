@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
 use crate::error::{Error, Result, checked_size};
@@ -124,6 +124,8 @@ pub struct Parameters<F> {
     version: AtomicU64,
     data_lock: RwLock<()>,
     gradient_lock: Mutex<()>,
+    /// The latest snapshot, for as long as anybody holds it.
+    snapshot: Mutex<Weak<Snapshot<F>>>,
 }
 
 /// Versions are unique in the process, so that a cache also notices another module's weights.
@@ -162,6 +164,7 @@ impl<F: Float> Parameters<F> {
             version: AtomicU64::new(next_version()),
             data_lock: RwLock::new(()),
             gradient_lock: Mutex::new(()),
+            snapshot: Mutex::new(Weak::new()),
         })
     }
 
@@ -297,6 +300,57 @@ impl<F: Float> Reading<'_, F> {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.parameters.version()
+    }
+
+    /// A copy of all values that later writes leave alone; shared by all who ask for the same
+    /// version.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the allocator refuses.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot<F>>> {
+        let parameters = self.parameters;
+        let mut latest = parameters
+            .snapshot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let version = self.version();
+        if let Some(snapshot) = latest.upgrade()
+            && snapshot.version == version
+        {
+            return Ok(snapshot);
+        }
+        let mut data = AlignedBuffer::zeroed(parameters.data.len)?;
+        data.as_mut_slice()
+            .copy_from_slice(parameters.data.as_slice());
+        let snapshot = Arc::new(Snapshot {
+            version,
+            entries: parameters.entries.clone(),
+            data,
+        });
+        *latest = Arc::downgrade(&snapshot);
+        Ok(snapshot)
+    }
+}
+
+/// The values of a module's parameters as they were at one moment.
+#[derive(Debug)]
+pub struct Snapshot<F> {
+    version: u64,
+    entries: Vec<Entry>,
+    data: AlignedBuffer<F>,
+}
+
+impl<F: Float> Snapshot<F> {
+    /// Names and shapes, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The values of one parameter, row-major.
+    #[must_use]
+    pub fn slice(&self, index: usize) -> &[F] {
+        &self.data.as_slice()[self.entries[index].range()]
     }
 }
 
