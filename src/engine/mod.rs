@@ -7,6 +7,7 @@
 //! go to scratch memory of one block's size, from which the weights' and the input's gradients
 //! are made by large products.
 
+mod affine;
 mod backward;
 mod forward;
 mod packing;
@@ -20,6 +21,7 @@ use std::ops::Range;
 
 use crate::lengths::Direction;
 
+pub use affine::PackedAffine;
 pub use backward::{Backward, backward};
 pub use forward::{Forward, Tape, forward};
 pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};

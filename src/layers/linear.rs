@@ -3,8 +3,8 @@
 use ndarray::Axis;
 
 use crate::engine::{
-    ProductPath, Sequence, add_outer_product, add_product, add_product_transposed, matrix,
-    matrix_mut, zeroed_vec,
+    PackedAffine, ProductPath, Sequence, add_outer_product, add_product, add_product_transposed,
+    matrix, matrix_mut, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -13,6 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::filled_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
+use crate::simd::{InstructionSet, SimdFloat};
 
 /// `y = W x + b`.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +97,19 @@ impl Linear {
         });
         result?;
         Ok(output)
+    }
+
+    /// The weights packed for products that allocate nothing.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn packed<F: SimdFloat>(
+        &self,
+        set: InstructionSet,
+        weights: &Reading<'_, F>,
+    ) -> Result<PackedAffine<F>> {
+        let weight = matrix(weights.slice(WEIGHT), self.outputs, self.inputs);
+        PackedAffine::pack(set, weight, self.bias.then(|| weights.slice(BIAS)))
     }
 
     /// The gradients, given that of the output.
