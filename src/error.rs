@@ -107,6 +107,19 @@ impl Error {
         }
     }
 
+    /// The error of an option, with the name of what has the option before it; others as they are.
+    #[must_use]
+    pub fn inside(self, owner: &str) -> Self {
+        match self {
+            Self::Config {
+                argument,
+                expected,
+                got,
+            } => Self::config(format!("{owner}: {argument}"), expected, got),
+            other => other,
+        }
+    }
+
     /// An [`Error::Dtype`].
     pub fn dtype(
         argument: impl Into<Cow<'static, str>>,

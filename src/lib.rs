@@ -6,6 +6,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `bindings` | the Python classes |
+//! | [`streaming`] | a whole network, one step at a time |
 //! | [`layers`] | a cell over time, stacks, linear layers |
 //! | [`optimizers`], [`losses`], [`regularization`] | what training needs besides layers |
 //! | [`engine`] | how a cell runs fast |
@@ -32,3 +33,4 @@ pub mod parameters;
 pub mod random;
 pub mod regularization;
 pub mod simd;
+pub mod streaming;

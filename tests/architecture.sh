@@ -21,7 +21,7 @@ found=$(grep -rnE 'general_mat_mul|matrixmultiply' src --include='*.rs' |
 [ -z "$found" ] || complain 'only src/engine/products.rs may name a product library:' "$found"
 
 # Arrows point down: a module may use those listed after it.
-layers='bindings layers optimizers losses regularization engine cells simd files parameters init random lengths memory interrupt float error'
+layers='bindings streaming layers optimizers losses regularization engine cells simd files parameters init random lengths memory interrupt float error'
 above=''
 for layer in $layers; do
     for upper in $above; do

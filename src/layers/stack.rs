@@ -1,8 +1,11 @@
 //! A stack of recurrent layers in one or two directions.
 
+use std::sync::Arc;
+
 use crate::cells::CellKind;
 use crate::engine::{
-    self, Backward, Forward, Layout, PackedGradients, Pool, Sequence, SequenceMut, Tape, zeroed_vec,
+    self, Backward, Forward, Layout, PackedGradients, PackedWeights, Pool, Sequence, SequenceMut,
+    Tape, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -254,6 +257,17 @@ impl<F: SimdFloat> Stack<F> {
     #[must_use]
     pub fn config(&self) -> &StackConfig {
         &self.config
+    }
+
+    /// The packed weights, by layer, then direction.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
+    pub fn packed(&self, weights: &Reading<'_, F>) -> Result<Vec<Arc<PackedWeights<F>>>> {
+        self.directions
+            .iter()
+            .map(|direction| direction.packed(weights))
+            .collect()
     }
 
     /// The forward pass without a tape.

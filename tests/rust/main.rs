@@ -8,3 +8,4 @@ mod losses;
 mod optimizers;
 mod parameters;
 mod random;
+mod streaming;
