@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_chec
 
 import numpy as np
 
+from recurrust import _core
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -264,6 +265,45 @@ class Sequential:
             if not hasattr(layer, "astype"):
                 raise ConfigError(f"{self._label(index)} has no method astype")
         return Sequential(*(layer.astype(dtype) for layer in self._layers))  # type: ignore[attr-defined]
+
+    def stream(self, batch_size: int = 1) -> _core.Stream:
+        """Return a copy of the network for one step at a time, with the weights it has now.
+
+        Parameters
+        ----------
+        batch_size : int, default 1
+            Sequences side by side, 1 or more.
+
+        Returns
+        -------
+        Stream
+            Its `step` gives, step by step, what the network gives for whole sequences in
+            evaluation mode. Recurrent layers do so bit for bit; sums of a `Linear` may be rounded
+            differently. Its `state` is a tuple with one entry per layer, None for those that
+            have no state.
+
+        Raises
+        ------
+        ConfigError
+            If a layer is bidirectional, runs in reverse or has `return_sequences=False`; if a
+            layer is one of your own; if the layers' sizes don't fit each other; if `batch_size`
+            is less than 1.
+        DtypeError
+            If `batch_size` is not an integer.
+        MemoryError
+            If the states don't fit.
+
+        Examples
+        --------
+        >>> import numpy as np, recurrust as rr
+        >>> model = rr.Sequential(rr.LSTM(3, 8), rr.Linear(8, 2))
+        >>> stream = model.stream()
+        >>> for x in np.zeros((10, 3), np.float32):
+        ...     y = stream.step(x)
+        >>> y.shape
+        (2,)
+        """
+        return _core.stream(self._layers, batch_size)
 
     @property
     def config(self) -> dict[str, Any]:

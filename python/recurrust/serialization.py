@@ -172,6 +172,15 @@ def _rebuild_layer(
     return layer
 
 
+def _rebuild_stream(
+    model: _core.RecurrentLayer | Sequential, batch_size: int, state: Any
+) -> _core.Stream:
+    """Make a stream of a model that has the frozen weights; what pickles of streams call."""
+    stream = model.stream(batch_size)
+    stream.state = state
+    return stream
+
+
 def _parameter_of(layer: Layer, name: str) -> _core.Parameter:
     """Return a parameter of a layer; what pickles of parameters call."""
     return dict(layer.named_parameters())[name]

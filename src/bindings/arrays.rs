@@ -6,13 +6,14 @@
 //! an array while a call reads it gets numbers of its own making, as with NumPy itself.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ndarray::{ArrayD, ArrayView, IxDyn};
+use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 use numpy::{
-    Element, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray,
-    PyUntypedArrayMethods,
+    Element, PY_ARRAY_API, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
+    PyUntypedArray, PyUntypedArrayMethods, npyffi,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -150,16 +151,17 @@ fn converted<'py, F: Number>(
 pub struct Rows<'py, F: Number> {
     _array: Bound<'py, PyArrayDyn<F>>,
     pointer: *const F,
-    shape: Vec<usize>,
-    /// In elements.
-    strides: Vec<isize>,
+    /// Like the strides, kept without an allocation for as many axes as layers take.
+    shape: IxDyn,
+    /// In elements; negative ones wrap, as ndarray keeps them.
+    strides: IxDyn,
 }
 
 impl<'py, F: Number> Rows<'py, F> {
     /// The argument itself where possible, else a copy.
     pub fn new(array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
         let in_place = typed_in_place::<F>(array).map(Self::capture);
-        let fits = |rows: &Self| match (rows.shape.last(), rows.strides.last()) {
+        let fits = |rows: &Self| match (rows.shape().last(), rows.strides.slice().last()) {
             (Some(&len), Some(&stride)) => len <= 1 || stride == 1,
             _ => true,
         };
@@ -171,33 +173,37 @@ impl<'py, F: Number> Rows<'py, F> {
 
     fn capture(array: Bound<'py, PyArrayDyn<F>>) -> Self {
         let size = size_of::<F>().cast_signed();
+        let mut strides = IxDyn::zeros(array.ndim());
+        for (stride, bytes) in strides.slice_mut().iter_mut().zip(array.strides()) {
+            *stride = (bytes / size).cast_unsigned();
+        }
         Self {
             pointer: array.data(),
-            shape: array.shape().to_vec(),
-            strides: array.strides().iter().map(|stride| stride / size).collect(),
+            shape: IxDyn(array.shape()),
+            strides,
             _array: array,
         }
     }
 
     /// Its shape.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        self.shape.slice()
     }
 
     /// How many elements it has.
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        self.shape().iter().product()
     }
 
     /// As (steps, rows, width); `axes` tells which axis is which, a missing axis has size one.
     pub fn sequence(&self, (steps, rows): (Option<usize>, Option<usize>)) -> Sequence<'_, F> {
         let axis = |axis: Option<usize>| match axis {
-            Some(axis) => (self.shape[axis], self.strides[axis]),
+            Some(axis) => (self.shape[axis], self.strides[axis].cast_signed()),
             None => (1, 0),
         };
         let (steps, step_stride) = axis(steps);
         let (rows, row_stride) = axis(rows);
-        let width = self.shape.last().copied().unwrap_or(1);
+        let width = self.shape().last().copied().unwrap_or(1);
         // SAFETY: sizes and strides are the array's own, its last axis is contiguous, and it is
         // kept alive; see the module's words on writers.
         unsafe { Sequence::from_raw(self.pointer, (steps, rows, width), step_stride, row_stride) }
@@ -232,6 +238,96 @@ impl<'py, F: Number> Contiguous<'py, F> {
         }
         // SAFETY: contiguous, aligned, not empty, and kept alive; see the module's words on writers.
         unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
+    }
+}
+
+/// An array that a call fills: the caller's own, or a new one.
+pub struct Output<'py, F: Number>(Bound<'py, PyArrayDyn<F>>);
+
+impl<'py, F: Number> Output<'py, F> {
+    /// A new array, whose memory is not set yet.
+    pub fn new(py: Python<'py>, shape: &[usize]) -> PyResult<Self> {
+        let mut sizes = IxDyn(shape);
+        element_count(shape)?;
+        let axes = sizes.ndim().try_into()?;
+        // SAFETY: NumPy reads that many sizes, which fit its type, and takes over the type's
+        // reference; it returns a new array of these sizes and this type, or nothing and an error.
+        let array = unsafe {
+            let sizes = sizes.slice_mut().as_mut_ptr().cast();
+            let dtype = F::get_dtype(py).into_dtype_ptr();
+            let pointer = PY_ARRAY_API.PyArray_Empty(py, axes, sizes, dtype, 0);
+            Bound::from_owned_ptr_or_err(py, pointer)?.cast_into_unchecked()
+        };
+        Ok(Self(array))
+    }
+
+    /// The argument, which must fit as it is: what is written to a copy would be lost.
+    pub fn given(value: &Bound<'py, PyAny>, name: &str, shape: &[usize]) -> PyResult<Self> {
+        let expected = format_args!("an array of dtype {}", F::PRECISION.name());
+        let Ok(untyped) = value.cast::<PyUntypedArray>() else {
+            let got = shown(value);
+            return Err(Error::dtype(name.to_owned(), expected.to_string(), got).into());
+        };
+        let Ok(array) = untyped.as_any().cast::<PyArrayDyn<F>>() else {
+            let got = format!("dtype {}", untyped.dtype());
+            return Err(Error::dtype(name.to_owned(), expected.to_string(), got).into());
+        };
+        check_shape(untyped, name, shape)?;
+        // SAFETY: the object is an array.
+        let flags = unsafe { (*array.as_array_ptr()).flags };
+        for (flag, expected) in [
+            (npyffi::NPY_ARRAY_C_CONTIGUOUS, "a C-contiguous array"),
+            (npyffi::NPY_ARRAY_ALIGNED, "an array with aligned memory"),
+            (npyffi::NPY_ARRAY_WRITEABLE, "a writeable array"),
+        ] {
+            if flags & flag == 0 {
+                return Err(Error::config(name.to_owned(), expected, "one that isn't").into());
+            }
+        }
+        Ok(Self(array.clone()))
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> OutputMemory<'_, F> {
+        OutputMemory {
+            pointer: self.0.data(),
+            len: self.0.len(),
+            marker: PhantomData,
+        }
+    }
+
+    /// The array, once its memory is filled.
+    pub fn into_array(self) -> Bound<'py, PyAny> {
+        self.0.into_any()
+    }
+}
+
+/// The contiguous memory of an [`Output`]. It may be an input's memory as well: there is no slice
+/// of it, and it is written when the call has read its inputs.
+pub struct OutputMemory<'a, F> {
+    pointer: *mut F,
+    len: usize,
+    marker: PhantomData<&'a mut [F]>,
+}
+
+// SAFETY: it stands for memory of plain numbers, which the output keeps alive.
+unsafe impl<F: Number> Send for OutputMemory<'_, F> {}
+
+impl<F: Number> OutputMemory<'_, F> {
+    /// Copies the rows of one step in.
+    pub fn fill(self, values: Sequence<'_, F>) {
+        let (_, rows, width) = values.sizes();
+        assert_eq!(rows * width, self.len);
+        for row in 0..rows {
+            let from = values.row(0, row);
+            // SAFETY: the rows together have as many numbers as the memory, whose array is
+            // contiguous, aligned and kept alive; see the module's words on writers. The values
+            // are memory of the core, which no array shares.
+            unsafe {
+                let to = self.pointer.add(row * width);
+                to.copy_from_nonoverlapping(from.as_ptr(), width);
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::float::Precision;
 use crate::layers::linear::Linear as Core;
 use crate::parameters::Parameters;
 use crate::random::Ticket;
+use crate::streaming::FrozenLayer;
 
 /// The affine layer on the last axis, ``y = x W^T + b``.
 ///
@@ -98,6 +99,18 @@ fn outer_shape<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a [usize] {
 }
 
 impl Linear {
+    /// The layer as a stream needs it, with the weights that it has now.
+    pub fn freeze<F: Number>(
+        &self,
+        py: Python<'_>,
+        parameters: &Parameters<F>,
+    ) -> PyResult<FrozenLayer<F>> {
+        let core = self.core;
+        with_reading(py, parameters, parameters.count(), |weights, _| {
+            FrozenLayer::linear(core, weights)
+        })
+    }
+
     /// The input with contiguous rows, and its axes of steps and rows. With more axes than two
     /// before the features, they are made one.
     fn input<'py, F: Number>(

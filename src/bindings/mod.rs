@@ -9,6 +9,7 @@ mod cell;
 mod dropout;
 mod errors;
 mod files;
+mod freezing;
 mod linear;
 mod losses;
 mod module;
@@ -19,6 +20,7 @@ mod recurrent;
 mod run;
 mod runtime;
 mod stack;
+mod streaming;
 
 use pyo3::pymodule;
 
@@ -55,6 +57,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::stack::RecurrentCache;
+    #[pymodule_export]
+    use super::streaming::{Stream, stream};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

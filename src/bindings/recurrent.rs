@@ -6,15 +6,19 @@ use pyo3::types::{PyDict, PyTuple};
 use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
 use super::options;
+use super::parameter::AnyParameters;
+use super::run::with_reading;
 use super::stack::{
     self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
 };
+use super::streaming::Stream;
 use crate::cells::{self, CellKind};
 use crate::engine::Layout;
 use crate::error::{Error, shape_text};
 use crate::float::Precision;
 use crate::layers::stack::{Directions, MergeMode, Naming, Outcome, StackConfig};
 use crate::lengths::Steps;
+use crate::streaming::FrozenLayer;
 
 /// More layers than anybody stacks: a slip of the keyboard must not fill the memory.
 const MOST_LAYERS: usize = 10_000;
@@ -47,6 +51,25 @@ struct Call<'py, F: Number> {
 }
 
 impl RecurrentLayer {
+    /// The layer as a stream needs it, with the weights that it has now.
+    pub fn freeze<F: StackElement>(
+        &self,
+        py: Python<'_>,
+        memory: &AnyParameters,
+        label: &str,
+    ) -> PyResult<FrozenLayer<F>> {
+        let typed = Typed::<F>::new(&self.stack, memory)?;
+        let parameters = typed.parameters;
+        with_reading(py, parameters, parameters.count(), |weights, _| {
+            FrozenLayer::recurrent(typed.stack, weights).map_err(|error| error.inside(label))
+        })
+    }
+
+    /// Names of the states.
+    pub fn states(&self) -> &'static [&'static str] {
+        self.states
+    }
+
     /// A batch axis first, where there is one and it is.
     fn layout(&self) -> Layout {
         if self.batch_first {
@@ -380,6 +403,43 @@ impl RecurrentLayer {
             this,
             backward_typed(py, module, dy, dstate, cache, input_grad)
         )
+    }
+
+    /// A copy of the layer for one step at a time, with the weights that it has now.
+    ///
+    /// Parameters
+    /// ----------
+    /// batch_size : int, default 1
+    ///     Sequences side by side, 1 or more.
+    ///
+    /// Returns
+    /// -------
+    /// Stream
+    ///     Its ``step`` gives, step by step, what the layer gives for the whole sequence in
+    ///     evaluation mode, bit for bit; its ``state`` has the structure of the layer's.
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError
+    ///     If the layer is bidirectional, runs in reverse or has ``return_sequences=False``, if its
+    ///     class has a call of its own, or if ``batch_size`` is less than 1.
+    /// DtypeError
+    ///     If ``batch_size`` isn't an integer.
+    /// MemoryError
+    ///     If the states don't fit.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import numpy as np
+    /// >>> import recurrust as rr
+    /// >>> stream = rr.LSTM(3, 5, seed=0).stream()
+    /// >>> for x in np.zeros((7, 3), np.float32):
+    /// ...     y = stream.step(x)
+    /// >>> y.shape
+    /// (5,)
+    #[pyo3(signature = (batch_size = None), text_signature = "(self, batch_size=1)")]
+    fn stream(slf: &Bound<'_, Self>, batch_size: Option<&Bound<'_, PyAny>>) -> PyResult<Stream> {
+        Stream::of_layer(slf.as_any(), batch_size)
     }
 
     /// Features of the input.

@@ -1,6 +1,6 @@
 //! Locks, the interpreter, and Ctrl-C around the core's work.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
 
@@ -38,6 +38,23 @@ pub fn with_writing<F: Float, T: Send>(
     work: impl FnOnce(&mut Writing<'_, F>) -> T + Send,
 ) -> T {
     py.detach(|| work(&mut parameters.write()))
+}
+
+/// Runs `work` on what a mutex guards. It must not need the interpreter, and isn't interrupted.
+pub fn with_locked<T: Send, R: Send>(
+    py: Python<'_>,
+    mutex: &Mutex<T>,
+    operations: usize,
+    work: impl FnOnce(&mut T) -> R + Send,
+) -> R {
+    if operations < ATTACHED_OPERATIONS {
+        match mutex.try_lock() {
+            Ok(mut guard) => return work(&mut guard),
+            Err(TryLockError::Poisoned(poisoned)) => return work(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    py.detach(|| work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Runs `work` without the interpreter, looking for Ctrl-C whenever the core asks.
