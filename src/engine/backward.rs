@@ -288,10 +288,10 @@ fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &
     unsafe {
         let seed = [[zero; PANEL_REGISTERS]; ROW_PARTS];
         let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, ROW_PARTS>(seed, part, (row.as_ptr(), part), from, false);
+        let parts = sweep_row::<V, _, ROW_PARTS>(seed, part, (row.as_ptr(), part), from);
         let rest = row.len() - whole;
         let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
-        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0), false);
+        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));
         for part in &parts[1..] {
             sum = Registers::build(|index| sum[index] + part[index]);
         }

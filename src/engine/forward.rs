@@ -160,8 +160,6 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
     } else {
         1
     };
-    let weight_bytes = hidden * width * size_of::<V::Element>();
-    let zigzag = weight_bytes > NEAREST_CACHE;
     let mut input_sums = pool.take(if hoisted { per_block * width } else { 0 })?;
     // The new hidden states of a step, while its tiles still read the old ones.
     let mut new_hidden = pool.take_zeroed(per_state)?;
@@ -202,7 +200,7 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
             };
             if hoisted {
                 let sums = &input_sums[(step - times.start) * width..][..width];
-                step_row::<V, C>(cell, &mut stage, sums, zigzag && position % 2 == 1);
+                step_row::<V, C>(cell, &mut stage, sums);
             } else {
                 step_rows::<V, C>(cell, &mut stage, &input, step, rows);
             }
@@ -220,9 +218,6 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
     }
     Ok(())
 }
-
-/// Bytes of recurrent weights that surely stay in the nearest cache from step to step.
-const NEAREST_CACHE: usize = 32 << 10;
 
 /// Streams of weights that a single row multiplies side by side.
 const STREAMS: usize = 4;
@@ -315,30 +310,21 @@ fn step_rows<V: Vector, C: Cell>(
 }
 
 /// One step of a single row, whose input products are made: several blocks of units side by side.
-/// With many weights, every other step walks over them backwards: it begins with those that the step before used
-/// last, which are still in the nearest cache.
 #[inline(always)]
 fn step_row<V: Vector, C: Cell>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     input_sums: &[V::Element],
-    backwards: bool,
 ) {
     let blocks = stage.weights.geometry().blocks();
-    let (groups, whole) = (blocks / STREAMS, blocks / STREAMS * STREAMS);
-    for index in 0..groups + (blocks - whole) {
-        let index = if backwards {
-            groups + (blocks - whole) - 1 - index
-        } else {
-            index
-        };
-        if index < groups {
-            let block = index * STREAMS;
-            step_streams::<V, C, STREAMS>(cell, stage, input_sums, block, backwards);
-        } else {
-            let block = whole + index - groups;
-            step_streams::<V, C, 1>(cell, stage, input_sums, block, backwards);
-        }
+    let mut block = 0;
+    while block + STREAMS <= blocks {
+        step_streams::<V, C, STREAMS>(cell, stage, input_sums, block);
+        block += STREAMS;
+    }
+    while block < blocks {
+        step_streams::<V, C, 1>(cell, stage, input_sums, block);
+        block += 1;
     }
 }
 
@@ -348,7 +334,6 @@ fn step_streams<V: Vector, C: Cell, const G: usize>(
     stage: &mut Stage<'_, V::Element>,
     input_sums: &[V::Element],
     block: usize,
-    backwards: bool,
 ) {
     let geometry = stage.weights.geometry();
     let (hidden, set) = (geometry.hidden, geometry.register_set());
@@ -362,8 +347,7 @@ fn step_streams<V: Vector, C: Cell, const G: usize>(
         let seeds: [C::Accumulators<V>; G] =
             std::array::from_fn(|g| C::Accumulators::<V>::load(sums.as_ptr().add(g * set)));
         let stream = hidden * set;
-        let (h, weights) = ((h.as_ptr(), 0), (weights.as_ptr(), stream));
-        let tile = sweep_row::<V, _, G>(seeds, hidden, h, weights, backwards);
+        let tile = sweep_row::<V, _, G>(seeds, hidden, (h.as_ptr(), 0), (weights.as_ptr(), stream));
         for (g, sums) in tile.iter().enumerate() {
             sums.store(stage.scratch.as_mut_ptr().add(g * set));
         }

@@ -47,21 +47,13 @@ pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
     count: usize,
     (row, row_stream): (*const V::Element, usize),
     (weights, stream): (*const V::Element, usize),
-    backwards: bool,
 ) -> [R; G] {
-    let set = R::COUNT * V::LANES;
-    let (first, step) = if backwards {
-        (count.wrapping_sub(1), -1)
-    } else {
-        (0, 1)
-    };
-    let mut row = row.wrapping_add(first);
-    let mut weights = weights.wrapping_add(first.wrapping_mul(set));
-    for _ in 0..count {
+    let mut weights = weights;
+    for k in 0..count {
         // SAFETY: the caller vouches for row and weights of every step.
         unsafe {
             let mut from = weights;
-            let mut number = row;
+            let mut number = row.add(k);
             for sum in &mut sums {
                 let x = V::splat(*number);
                 let w = R::load(from);
@@ -70,8 +62,7 @@ pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
                 number = number.wrapping_add(row_stream);
             }
         }
-        row = row.wrapping_offset(step);
-        weights = weights.wrapping_offset(step * set.cast_signed());
+        weights = weights.wrapping_add(R::COUNT * V::LANES);
     }
     sums
 }
