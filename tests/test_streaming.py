@@ -60,7 +60,7 @@ def assert_same(state: Any, expected: Any) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("hidden_size", [1, 3, 16, 17, 33])
+@pytest.mark.parametrize("hidden_size", [1, 3, 16, 17, 33, 70])
 def test_steps_of_a_layer_are_the_whole_sequence_bit_for_bit(
     hidden_size: int, num_layers: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> None:
