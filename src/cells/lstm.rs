@@ -54,6 +54,8 @@ impl Cell for Lstm {
 
     #[inline(always)]
     fn forward<V: Vector>(&self, [a_i, a_f, a_g, a_o]: [V; 4], [_, c]: [V; 2]) -> ([V; 2], [V; 4]) {
+        // Gates need no flushing: a sigmoid is zero or far from tiny, and g is tiny only while h is
+        // about to be flushed.
         let i = a_i.sigmoid();
         let f = a_f.sigmoid();
         let g = a_g.tanh();

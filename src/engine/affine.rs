@@ -4,7 +4,7 @@
 use ndarray::ArrayView2;
 
 use super::sequence::Sequence;
-use super::tile::{for_row_chunks, sweep, sweep_row};
+use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
 use crate::error::{Result, checked_size};
 use crate::parameters::AlignedBuffer;
 use crate::simd::{InstructionSet, Kernel, Registers, SimdFloat, Vector, dispatch};
@@ -94,9 +94,6 @@ struct Apply<'a, F> {
     input: Sequence<'a, F>,
     output: &'a mut [F],
 }
-
-/// Blocks that a single row multiplies side by side.
-const STREAMS: usize = 4;
 
 impl<F: SimdFloat> Kernel<F> for Apply<'_, F> {
     type Output = ();

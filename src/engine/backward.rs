@@ -3,7 +3,7 @@
 use super::forward::{Tape, clear_rows};
 use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights};
 use super::sequence::{Sequence, SequenceMut};
-use super::tile::{for_row_chunks, sweep, sweep_row};
+use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
 use super::workspace::Pool;
 use super::{Geometry, step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
@@ -12,9 +12,6 @@ use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
-
-/// Parts of a single row whose sums run side by side.
-const ROW_PARTS: usize = 4;
 
 /// The operands of one call.
 pub struct Backward<'a, F> {
@@ -281,14 +278,14 @@ fn product<V: Vector>(
 fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &mut [V::Element]) {
     let panel = PANEL_REGISTERS * V::LANES;
     assert!(weights.len() == row.len() * panel && tile.len() >= panel);
-    let part = row.len() / ROW_PARTS;
-    let (whole, zero) = (part * ROW_PARTS, V::splat(num_traits::Zero::zero()));
+    let part = row.len() / STREAMS;
+    let (whole, zero) = (part * STREAMS, V::splat(num_traits::Zero::zero()));
     // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
     // panel.
     unsafe {
-        let seed = [[zero; PANEL_REGISTERS]; ROW_PARTS];
+        let seed = [[zero; PANEL_REGISTERS]; STREAMS];
         let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, ROW_PARTS>(seed, part, (row.as_ptr(), part), from);
+        let parts = sweep_row::<V, _, STREAMS>(seed, part, (row.as_ptr(), part), from);
         let rest = row.len() - whole;
         let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
         let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::packing::PackedWeights;
 use super::sequence::{Sequence, SequenceMut};
-use super::tile::{for_row_chunks, sweep, sweep_row};
+use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
 use super::workspace::Pool;
 use super::{Geometry, step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
@@ -218,9 +218,6 @@ fn run<V: Vector, C: Cell>(cell: C, call: Forward<'_, V::Element>) -> Result<()>
     }
     Ok(())
 }
-
-/// Streams of weights that a single row multiplies side by side.
-const STREAMS: usize = 4;
 
 /// What the tiles of one step work on.
 struct Stage<'a, F> {

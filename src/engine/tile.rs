@@ -34,6 +34,9 @@ pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
     sums
 }
 
+/// Streams of weights that a single row multiplies side by side, where there are as many.
+pub const STREAMS: usize = 4;
+
 /// Adds one row times `G` streams of weights to `G` register sets of sums: with a single row, this
 /// keeps as many sums in flight as a tile of rows does. Stream g starts `row_stream * g` numbers into
 /// the row: zero for different columns of the weights, more for different parts of the row.

@@ -118,14 +118,13 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
 
     #[inline(always)]
     fn zero_from(self, z: Self, limit: Self) -> Self {
-        let is_beyond = z.zip(
-            limit,
-            |z, limit| if z >= limit { F::one() } else { F::zero() },
-        );
-        self.zip(
-            is_beyond,
-            |a, beyond| if beyond > F::zero() { F::zero() } else { a },
-        )
+        Self(std::array::from_fn(|lane| {
+            if z.0[lane] >= limit.0[lane] {
+                F::zero()
+            } else {
+                self.0[lane]
+            }
+        }))
     }
 
     #[inline(always)]
