@@ -199,7 +199,7 @@ impl<F: SimdFloat> Stage<F> {
                 states,
                 pool,
             } => {
-                engine::forward(Forward {
+                let call = Forward {
                     weights,
                     input,
                     steps,
@@ -207,9 +207,8 @@ impl<F: SimdFloat> Stage<F> {
                     states: states.as_mut_slice(),
                     output: None,
                     tape: None,
-                    pool,
-                    interrupt,
-                })?;
+                };
+                engine::forward(&mut [call], pool, interrupt)?;
                 let geometry = weights.geometry();
                 Ok(unpadded(
                     &states.as_slice()[..rows * geometry.padded_hidden()],

@@ -71,8 +71,9 @@ pub fn shuffled(
 
 /// Choose how many threads a call may use.
 ///
-/// This version computes on the caller's thread; the setting is kept for later versions. Results
-/// never depend on it.
+/// Results never depend on it. Small calls stay on the caller's thread, and so does a call while
+/// another one has the threads. The environment variable ``RECURRUST_NUM_THREADS`` chooses the
+/// number at the start; without it, there is one thread for each processor.
 ///
 /// Parameters
 /// ----------

@@ -1,11 +1,15 @@
 //! The backward pass of one direction: complete backpropagation through time.
 
-use super::forward::{Tape, clear_rows};
-use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights};
-use super::sequence::{Sequence, SequenceMut};
-use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
+use std::ops::Range;
+
+use super::gradient_products::{Product, add, add_to, feature_products, pack_features};
+use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights, TransposedWeights};
+use super::parts::{Own, Part, Plan, Work};
+use super::sequence::{Layout, Sequence, SequenceMut, SharedSequence};
+use super::shared::Shared;
+use super::tape::Tape;
 use super::workspace::Pool;
-use super::{Geometry, step_at, steps_at, steps_per_block};
+use super::{step_at, steps_at, steps_per_block};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -31,28 +35,155 @@ pub struct Backward<'a, F> {
     /// (states, rows, padded hidden): the gradient with respect to the final states, replaced by
     /// that with respect to the initial ones.
     pub state_gradient: &'a mut [F],
-    /// (steps, rows, inputs): the gradient with respect to the input is added here.
-    pub input_gradient: Option<SequenceMut<'a, F>>,
     /// The weights' gradients are added here.
     pub weight_gradients: &'a mut PackedGradients<F>,
-    /// Scratch memory.
-    pub pool: &'a Pool<F>,
-    /// Asked at every step.
-    pub interrupt: &'a Interrupt<'a>,
 }
 
-/// Runs the backward pass.
+/// Runs the backward passes of a layer's directions: calls of the same geometry and the same steps.
+/// The gradients with respect to the input, (steps, rows, inputs), are added to `input_gradient`.
+/// `interrupt` is asked at every step.
 ///
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
-pub fn backward<F: SimdFloat>(call: Backward<'_, F>) -> Result<()> {
-    let set = call.weights.geometry().set;
-    with_cell!(call.weights.geometry().cell, cell => dispatch(set, Run { cell, call }))
+pub fn backward<F: SimdFloat>(
+    calls: &mut [Backward<'_, F>],
+    mut input_gradient: Option<SequenceMut<'_, F>>,
+    pool: &Pool<F>,
+    interrupt: &Interrupt<'_>,
+) -> Result<()> {
+    let Some(first) = calls.first() else {
+        return Ok(());
+    };
+    let (geometry, steps, rows) = (
+        *first.weights.geometry(),
+        first.steps.steps(),
+        first.steps.rows(),
+    );
+    if rows * geometry.padded_hidden() == 0 || steps == 0 {
+        return Ok(());
+    }
+    let work = Work {
+        calls: calls.len(),
+        steps,
+        rows,
+        passes: 2,
+    };
+    let plan = Plan::new::<F>(&geometry, work);
+    let act = |job: &Job<'_, F>, part: &Part<'_>| {
+        with_cell!(geometry.cell, cell => {
+            dispatch(geometry.set, Run { cell, job, part, pool })
+        })
+    };
+    let block_rows = checked_size(&[steps_per_block(rows).min(steps), rows])?;
+    let (inputs, hidden) = (geometry.inputs, geometry.hidden);
+    let per_call = [
+        checked_size(&[block_rows, geometry.width()])?,
+        checked_size(&[block_rows, inputs])?,
+        checked_size(&[block_rows, hidden])?,
+    ];
+    for group in calls.chunks_mut(plan.together()) {
+        // Calls side by side can't add to the same numbers: all but the first add to zeros first.
+        let further = match &input_gradient {
+            Some(_) => checked_size(&[group.len() - 1, steps, rows, inputs])?,
+            None => 0,
+        };
+        let mut further = pool.take_zeroed(further)?;
+        let mut further_dx = further.chunks_exact_mut((steps * rows * inputs).max(1));
+        let mut scratch = pool.take(checked_size(&[group.len(), per_call.iter().sum()])?)?;
+        let mut rest = &mut scratch[..];
+        let mut dx = input_gradient.as_mut().map(SequenceMut::share);
+        let jobs: Vec<Job<'_, F>> = group
+            .iter_mut()
+            .map(|call| {
+                let shared = per_call.map(|len| {
+                    let (values, tail) = std::mem::take(&mut rest).split_at_mut(len);
+                    rest = tail;
+                    Shared::new(values)
+                });
+                let own_dx = dx.take().or_else(|| {
+                    let sizes = (steps, rows, inputs);
+                    let values = further_dx.next()?;
+                    Some(SharedSequence::contiguous(values, Layout::TimeMajor, sizes))
+                });
+                Job::new(call, shared, own_dx)
+            })
+            .collect::<Result<_>>()?;
+        plan.run(&jobs, interrupt, act)?;
+        drop(jobs);
+        if let Some(dx) = &mut input_gradient {
+            for values in further.chunks_exact((steps * rows * inputs).max(1)) {
+                dx.add(&Sequence::contiguous(
+                    values,
+                    Layout::TimeMajor,
+                    (steps, rows, inputs),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A call whose memory is shared by its parts.
+struct Job<'a, F> {
+    weights: &'a PackedWeights<F>,
+    transposed: &'a TransposedWeights<F>,
+    tape: &'a Tape<F>,
+    input: &'a [F],
+    steps: &'a Steps,
+    direction: Direction,
+    output_gradient: Option<Sequence<'a, F>>,
+    /// (states, rows, padded hidden).
+    state_gradient: Shared<'a, F>,
+    input_gradient: Option<SharedSequence<'a, F>>,
+    weight_gradients: SharedGradients<'a, F>,
+    /// The gradients of one block's accumulators, (steps, rows, width).
+    gradients: Shared<'a, F>,
+    /// What the weights were multiplied with in a block, tile by tile: inputs and hidden states.
+    packed_x: Shared<'a, F>,
+    packed_h: Shared<'a, F>,
+}
+
+/// Weight gradients to which several parts of a call add.
+struct SharedGradients<'a, F> {
+    input: Shared<'a, F>,
+    hidden: Shared<'a, F>,
+    bias: Shared<'a, F>,
+}
+
+impl<'a, F: Float> Job<'a, F> {
+    fn new(
+        call: &'a mut Backward<'_, F>,
+        [gradients, packed_x, packed_h]: [Shared<'a, F>; 3],
+        input_gradient: Option<SharedSequence<'a, F>>,
+    ) -> Result<Self> {
+        let sums = &mut *call.weight_gradients;
+        Ok(Self {
+            weights: call.weights,
+            transposed: call.weights.transposed()?,
+            tape: call.tape,
+            input: call.input,
+            steps: call.steps,
+            direction: call.direction,
+            output_gradient: call.output_gradient,
+            state_gradient: Shared::new(call.state_gradient),
+            input_gradient,
+            weight_gradients: SharedGradients {
+                input: Shared::new(sums.input.as_mut_slice()),
+                hidden: Shared::new(sums.hidden.as_mut_slice()),
+                bias: Shared::new(sums.bias.as_mut_slice()),
+            },
+            gradients,
+            packed_x,
+            packed_h,
+        })
+    }
 }
 
 struct Run<'a, F, C> {
     cell: C,
-    call: Backward<'a, F>,
+    job: &'a Job<'a, F>,
+    part: &'a Part<'a>,
+    pool: &'a Pool<F>,
 }
 
 impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
@@ -60,347 +191,245 @@ impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
 
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) -> Result<()> {
-        run::<V, C>(self.cell, self.call)
+        run::<V, C>(self.cell, self.job, self.part, self.pool)
     }
 }
 
 #[inline(always)]
-fn run<V: Vector, C: Cell>(cell: C, call: Backward<'_, V::Element>) -> Result<()> {
-    let Backward {
-        weights,
-        tape,
-        input,
-        steps,
-        direction,
-        output_gradient,
-        state_gradient,
-        mut input_gradient,
-        weight_gradients,
-        pool,
-        interrupt,
-    } = call;
-    let geometry = weights.geometry();
-    let transposed = weights.transposed()?;
-    let (count, rows) = (steps.steps(), steps.rows());
-    let (hidden, padded, width) = (geometry.hidden, geometry.padded_hidden(), geometry.width());
-    let per_state = rows * padded;
-    if per_state == 0 {
-        return Ok(());
-    }
+fn run<V: Vector, C: Cell>(
+    cell: C,
+    job: &Job<'_, V::Element>,
+    part: &Part<'_>,
+    pool: &Pool<V::Element>,
+) -> Result<()> {
+    let geometry = job.weights.geometry();
+    let transposed = job.transposed;
+    let (count, rows) = (job.steps.steps(), job.steps.rows());
+    let (inputs, hidden, padded) = (geometry.inputs, geometry.hidden, geometry.padded_hidden());
+    let width = geometry.width();
+    let own = Own::new(geometry, part, rows);
     let per_block = steps_per_block(rows).min(count);
-    // The gradients of one block's accumulators.
-    let mut gradients = pool.take(checked_size(&[per_block, rows, width])?)?;
     // A tile of a product with the transposed weights.
     let mut tile = pool.take(V::TILE_ROWS * geometry.panel())?;
-    // What the weights were multiplied with in a block, tile by tile.
-    let len = checked_size(&[per_block, rows, geometry.inputs + hidden])?;
-    let mut features = pool.take(len)?;
     // The gradients of one register set of a whole block.
     let mut column = pool.take(per_block * rows * geometry.register_set())?;
 
     for block in (0..count.div_ceil(per_block.max(1))).rev() {
         let start = block * per_block;
         let end = (start + per_block).min(count);
-        let times = steps_at(direction, count, &(start..end));
-        let used = &mut gradients[..times.len() * rows * width];
+        let times = steps_at(job.direction, count, &(start..end));
         for position in (start..end).rev() {
-            interrupt.check()?;
-            let step = step_at(direction, count, position);
-            let valid = steps.valid(step);
-            let at_step = &mut used[(step - times.start) * rows * width..][..rows * width];
-            for row in 0..rows {
-                let to = &mut at_step[row * width..][..width];
-                if valid.is_some_and(|valid| !valid[row]) {
-                    to.fill(num_traits::Zero::zero());
-                    continue;
-                }
-                if let Some(dy) = &output_gradient {
-                    add(&mut state_gradient[row * padded..], dy.row(step, row));
-                }
-                let place = RowPlace::new(geometry, (step, row), rows);
-                step_row::<V, C>(cell, tape, &place, state_gradient, to);
+            part.check()?;
+            let step = step_at(job.direction, count, position);
+            let valid = job.steps.valid(step);
+            // SAFETY: the part's own places, which nobody reads before all have met.
+            unsafe {
+                step_rows::<V, C>(cell, job, &own, &part.blocks, (step, times.start), valid);
             }
+            part.exchange()?;
             if valid.is_none_or(|valid| valid.contains(&true)) {
                 // What reaches the previous hidden state through the accumulators. The rows of
                 // invalid steps have zero gradients, so they receive nothing here.
-                let dh = &mut state_gradient[..per_state];
-                product::<V>(
-                    at_step,
-                    width,
-                    transposed.hidden(),
-                    hidden,
-                    &mut tile,
-                    |row, from, values| {
-                        add(&mut dh[row * padded + from..], values);
-                    },
-                );
+                let first = ((step - times.start) * rows + own.rows.start) * width;
+                // SAFETY: the accumulators' gradients are made; the others don't write them before
+                // the block is done. The part adds to its own places.
+                unsafe {
+                    let from = job.gradients.read(first..first + own.rows.len() * width);
+                    let panels = part.blocks.start / PANEL_REGISTERS
+                        ..part.blocks.end.div_ceil(PANEL_REGISTERS);
+                    let operands = Product {
+                        gradients: from,
+                        weights: transposed.hidden(),
+                        columns: hidden,
+                        panels,
+                        single: rows == 1,
+                    };
+                    operands.run::<V>(width, &mut tile, |row, from, values| {
+                        let at = (own.rows.start + row) * padded + from;
+                        add(job.state_gradient.write(at..at + values.len()), values);
+                    });
+                }
             }
-            if let Some(resets) = steps.resets_entering(step, direction) {
-                clear_rows(state_gradient, resets, padded);
+            if let Some(resets) = job.steps.resets_entering(step, job.direction) {
+                // SAFETY: the part's own places.
+                unsafe { own.clear(&job.state_gradient, resets) };
             }
         }
 
         // What the whole block adds to the gradients of weights and input.
         let block_rows = times.len() * rows;
-        let inputs = geometry.inputs;
-        let (packed_x, packed_h) = features.split_at_mut(block_rows * inputs);
-        let packed_h = &mut packed_h[..block_rows * hidden];
-        let x = &input[times.start * rows * inputs..][..block_rows * inputs];
-        pack_features(x, inputs, V::TILE_ROWS, packed_x);
-        let h = &tape.state(0)[times.start * per_state..][..block_rows * padded];
-        pack_features(h, padded, V::TILE_ROWS, packed_h);
+        let x = &job.input[times.start * rows * inputs..][..block_rows * inputs];
+        let h = &job.tape.state(0)[times.start * rows * padded..][..block_rows * padded];
+        for (from, stride, count, to) in [
+            (x, inputs, inputs, &job.packed_x),
+            (h, padded, hidden, &job.packed_h),
+        ] {
+            let chunks = part.share(count.div_ceil(V::TILE_ROWS));
+            // SAFETY: the part's own share, which nobody reads before all have met.
+            unsafe { pack_features(from, stride, count, V::TILE_ROWS, &chunks, to) };
+        }
+        part.meet()?;
         let column = &mut column[..block_rows * geometry.register_set()];
-        weight_products::<V, C>(used, packed_x, packed_h, column, weight_gradients);
-        if let Some(dx) = &mut input_gradient {
-            product::<V>(
-                used,
-                width,
-                transposed.input(),
-                inputs,
-                &mut tile,
-                |row, from, values| {
+        // SAFETY: all have met, and nobody writes what the products read before all meet again; the
+        // part adds to its own shares.
+        unsafe {
+            for block in part.share(geometry.blocks()) {
+                weight_products::<V, C>(job, block_rows, block, column);
+            }
+            if let Some(dx) = &job.input_gradient {
+                let own_rows = part.share(block_rows);
+                let from = job
+                    .gradients
+                    .read(own_rows.start * width..own_rows.end * width);
+                let operands = Product {
+                    gradients: from,
+                    weights: transposed.input(),
+                    columns: inputs,
+                    panels: 0..inputs.div_ceil(geometry.panel()),
+                    single: block_rows == 1,
+                };
+                operands.run::<V>(width, &mut tile, |row, from, values| {
+                    let row = own_rows.start + row;
+                    let place = from..from + values.len();
                     add(
-                        &mut dx.row_mut(times.start + row / rows, row % rows)[from..],
+                        dx.write(times.start + row / rows, row % rows, place),
                         values,
                     );
-                },
-            );
+                });
+            }
         }
+        part.meet()?;
     }
     Ok(())
 }
 
-/// Where the values of one row at one step stand.
-struct RowPlace {
-    saved_start: usize,
-    tape_start: usize,
-    state_start: usize,
-    per_state: usize,
-}
-
-impl RowPlace {
-    #[inline(always)]
-    fn new(geometry: &Geometry, (step, row): (usize, usize), rows: usize) -> Self {
-        let padded = geometry.padded_hidden();
-        Self {
-            saved_start: (step * rows + row) * geometry.saved_width(),
-            tape_start: (step * rows + row) * padded,
-            state_start: row * padded,
-            per_state: rows * padded,
-        }
-    }
-}
-
-/// One step of one row: all registers of units. Replaces the row's state gradient by that of the
-/// previous states along the direct paths, and writes the accumulators' gradients.
+/// One step of a part's own rows and units: adds the output's gradient to that of the hidden state,
+/// replaces the gradients of the new states by those of the previous ones along the direct paths,
+/// and writes the accumulators' gradients.
+///
+/// # Safety
+/// Nobody else uses the part's own places of both.
 #[inline(always)]
-fn step_row<V: Vector, C: Cell>(
+unsafe fn step_rows<V: Vector, C: Cell>(
     cell: C,
-    tape: &Tape<V::Element>,
-    place: &RowPlace,
-    state_gradient: &mut [V::Element],
-    accumulator_gradients: &mut [V::Element],
+    job: &Job<'_, V::Element>,
+    own: &Own,
+    blocks: &Range<usize>,
+    (step, block_start): (usize, usize),
+    valid: Option<&[bool]>,
 ) {
+    let geometry = job.weights.geometry();
     let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
-    let count = <C::States<V> as Registers<V>>::COUNT;
-    for (block, to) in accumulator_gradients.chunks_exact_mut(set).enumerate() {
-        let saved = &tape.saved()[place.saved_start + block * saved_len..][..saved_len];
-        let offset = block * V::LANES;
-        let at = place.state_start + offset;
-        assert!(at + (count - 1) * place.per_state + V::LANES <= state_gradient.len());
-        let states = state_gradient.as_mut_ptr();
-        // SAFETY: saved values and `to` are whole registers; the slices of the tape are checked;
-        // the place in the state gradient was.
-        unsafe {
-            let previous = C::States::<V>::build(|state| {
-                let from = &tape.state(state)[place.tape_start + offset..][..V::LANES];
-                V::load(from.as_ptr())
-            });
-            let gradient =
-                C::States::<V>::build(|state| V::load(states.add(at + state * place.per_state)));
-            let saved = C::Saved::<V>::load(saved.as_ptr());
-            let (sums, direct) = cell.backward::<V>(saved, previous, gradient);
-            sums.store(to.as_mut_ptr());
-            for state in 0..count {
-                direct
-                    .get(state)
-                    .store(states.add(at + state * place.per_state));
-            }
-        }
-    }
-}
-
-/// The product of accumulator gradients, rows of `width`, and transposed weights, which has
-/// `columns` columns: calls `result` with a row, a column, and the row's numbers from there on.
-#[inline(always)]
-fn product<V: Vector>(
-    gradients: &[V::Element],
-    width: usize,
-    weights: &[V::Element],
-    columns: usize,
-    tile: &mut [V::Element],
-    mut result: impl FnMut(usize, usize, &[V::Element]),
-) {
-    let panel = PANEL_REGISTERS * V::LANES;
-    assert!(tile.len() >= V::TILE_ROWS * panel);
-    let zero = V::splat(num_traits::Zero::zero());
-    for (index, weights) in weights.chunks_exact(width * panel).enumerate() {
-        let from = index * panel;
-        let count = panel.min(columns - from);
-        if gradients.len() == width {
-            product_of_row::<V>(gradients, weights, tile);
-            result(0, from, &tile[..count]);
+    let width = geometry.width();
+    let rows = job.steps.rows();
+    let units = own.columns.start..own.columns.end.min(geometry.hidden);
+    for row in own.rows.clone() {
+        let start = ((step - block_start) * rows + row) * width;
+        // SAFETY: as the caller vouches.
+        let to = unsafe {
+            job.gradients
+                .write(start + blocks.start * set..start + blocks.end * set)
+        };
+        if valid.is_some_and(|valid| !valid[row]) {
+            to.fill(num_traits::Zero::zero());
             continue;
         }
-        for_row_chunks!(V, gradients.len() / width, first, M => {
-            let rows = &gradients[first * width..][..M * width];
-            // SAFETY: M rows of `width` numbers, `width` steps of panels, and a tile of M panels.
-            unsafe {
-                let seed = [[zero; PANEL_REGISTERS]; M];
-                let strides = (width.cast_signed(), 1);
-                let sums =
-                    sweep::<V, _, M>(seed, width, rows.as_ptr(), strides, weights.as_ptr());
-                for (m, row) in sums.iter().enumerate() {
-                    row.store(tile.as_mut_ptr().add(m * panel));
-                }
-            }
-            for m in 0..M {
-                result(first + m, from, &tile[m * panel..][..count]);
-            }
-        });
-    }
-}
-
-/// The product of a single row and one panel of transposed weights. The row is cut into parts whose
-/// sums run side by side: those of one row alone would wait for each other.
-#[inline(always)]
-fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &mut [V::Element]) {
-    let panel = PANEL_REGISTERS * V::LANES;
-    assert!(weights.len() == row.len() * panel && tile.len() >= panel);
-    let part = row.len() / STREAMS;
-    let (whole, zero) = (part * STREAMS, V::splat(num_traits::Zero::zero()));
-    // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
-    // panel.
-    unsafe {
-        let seed = [[zero; PANEL_REGISTERS]; STREAMS];
-        let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, STREAMS>(seed, part, (row.as_ptr(), part), from);
-        let rest = row.len() - whole;
-        let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
-        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));
-        for part in &parts[1..] {
-            sum = Registers::build(|index| sum[index] + part[index]);
+        if let Some(dy) = &job.output_gradient {
+            let start = row * own.padded;
+            // SAFETY: as the caller vouches.
+            let dh = unsafe {
+                job.state_gradient
+                    .write(start + units.start..start + units.end)
+            };
+            add(dh, &dy.row(step, row)[units.clone()]);
         }
-        sum.store(tile.as_mut_ptr());
-    }
-}
-
-/// Packs features, rows of `stride` numbers of which the first ones count, as the tiles below read
-/// them: for each chunk of at most `tile_rows` features all rows, one after the other. Strided reads
-/// would fall on few sets of the cache.
-#[inline(always)]
-fn pack_features<F: Float>(from: &[F], stride: usize, tile_rows: usize, to: &mut [F]) {
-    let rows = from.len() / stride;
-    if rows == 0 {
-        return;
-    }
-    let count = to.len() / rows;
-    for first in (0..count).step_by(tile_rows) {
-        let width = tile_rows.min(count - first);
-        let chunk = &mut to[first * rows..][..width * rows];
-        for (to, from) in chunk.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
-            to.copy_from_slice(&from[first..first + width]);
+        for (block, to) in blocks.clone().zip(to.chunks_exact_mut(set)) {
+            // SAFETY: as the caller vouches.
+            unsafe { step_registers::<V, C>(cell, job, step * rows + row, row, block, to) };
         }
     }
 }
 
-/// Adds a block's products of features and accumulator gradients to the weights' gradients, and
-/// the sums of the gradients to the biases'.
+/// One step of one register of units of one row, which is number `index` on the tape.
+///
+/// # Safety
+/// Nobody else uses these units' state gradients.
 #[inline(always)]
-fn weight_products<V: Vector, C: Cell>(
-    gradients: &[V::Element],
-    packed_x: &[V::Element],
-    packed_h: &[V::Element],
-    column: &mut [V::Element],
-    weight_gradients: &mut PackedGradients<V::Element>,
+unsafe fn step_registers<V: Vector, C: Cell>(
+    cell: C,
+    job: &Job<'_, V::Element>,
+    index: usize,
+    row: usize,
+    block: usize,
+    accumulator_gradients: &mut [V::Element],
 ) {
-    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let rows = column.len() / set;
-    if rows == 0 {
-        return;
+    let geometry = job.weights.geometry();
+    let padded = geometry.padded_hidden();
+    let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
+    let saved =
+        &job.tape.saved()[index * geometry.saved_width() + block * saved_len..][..saved_len];
+    assert!(accumulator_gradients.len() == <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES);
+    let place = |state: usize| {
+        let start = (state * job.steps.rows() + row) * padded + block * V::LANES;
+        start..start + V::LANES
+    };
+    // SAFETY: saved values and accumulators are whole registers; the slices of the tape and the
+    // states are checked, and the caller vouches for the latter.
+    unsafe {
+        let previous = C::States::<V>::build(|state| {
+            let from = &job.tape.state(state)[index * padded + block * V::LANES..][..V::LANES];
+            V::load(from.as_ptr())
+        });
+        let gradient =
+            C::States::<V>::build(|state| V::load(job.state_gradient.read(place(state)).as_ptr()));
+        let (sums, direct) =
+            cell.backward::<V>(C::Saved::<V>::load(saved.as_ptr()), previous, gradient);
+        sums.store(accumulator_gradients.as_mut_ptr());
+        for state in 0..<C::States<V> as Registers<V>>::COUNT {
+            direct
+                .get(state)
+                .store(job.state_gradient.write(place(state)).as_mut_ptr());
+        }
     }
-    let width = gradients.len() / rows;
-    for block in 0..width / set {
+}
+
+/// Adds the products of packed features and accumulator gradients to the weights' gradients of one
+/// register of units, and the sums of the gradients to the biases'. `rows` is that of the block of
+/// time; `column` receives the gradients.
+///
+/// # Safety
+/// Nobody writes the features and the gradients, or uses the weights' gradients of these units.
+#[inline(always)]
+unsafe fn weight_products<V: Vector, C: Cell>(
+    job: &Job<'_, V::Element>,
+    rows: usize,
+    block: usize,
+    column: &mut [V::Element],
+) {
+    let geometry = job.weights.geometry();
+    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
+    let width = geometry.width();
+    // SAFETY: as the caller vouches; register sets are whole.
+    unsafe {
+        let gradients = job.gradients.read(0..rows * width);
         // The block's gradients one after the other: the sweeps below read them many times.
         let mut bias = C::Accumulators::<V>::build(|_| V::splat(num_traits::Zero::zero()));
         for (row, to) in column.chunks_exact_mut(set).enumerate() {
             let from = &gradients[row * width + block * set..][..set];
-            // SAFETY: both are register sets.
-            unsafe {
-                let values = C::Accumulators::<V>::load(from.as_ptr());
-                bias = C::Accumulators::<V>::build(|index| bias.get(index) + values.get(index));
-                values.store(to.as_mut_ptr());
-            }
+            let values = C::Accumulators::<V>::load(from.as_ptr());
+            bias = C::Accumulators::<V>::build(|index| bias.get(index) + values.get(index));
+            values.store(to.as_mut_ptr());
         }
-        let total = &mut weight_gradients.bias.as_mut_slice()[block * set..][..set];
-        // SAFETY: a register set.
-        unsafe { add_to::<V, _>(total.as_mut_ptr(), bias) };
-
-        for (features, sums) in [
-            (packed_x, weight_gradients.input.as_mut_slice()),
-            (packed_h, weight_gradients.hidden.as_mut_slice()),
+        let sums = &job.weight_gradients;
+        let total = sums.bias.write(block * set..(block + 1) * set);
+        add_to::<V, _>(total.as_mut_ptr(), bias);
+        for (features, count, sums) in [
+            (&job.packed_x, geometry.inputs, &sums.input),
+            (&job.packed_h, geometry.hidden, &sums.hidden),
         ] {
-            let len = features.len() / rows * set;
-            feature_products::<V, C>(features, column, &mut sums[block * len..][..len]);
+            let len = count * set;
+            let sums = sums.write(block * len..(block + 1) * len);
+            feature_products::<V, C>(features.read(0..count * rows), column, sums);
         }
-    }
-}
-
-/// Adds, for each packed feature, the sum over all rows of feature times gradients.
-#[inline(always)]
-fn feature_products<V: Vector, C: Cell>(
-    features: &[V::Element],
-    column: &[V::Element],
-    sums: &mut [V::Element],
-) {
-    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let (rows, count) = (column.len() / set, sums.len() / set);
-    assert_eq!(features.len(), rows * count);
-    let zero = V::splat(num_traits::Zero::zero());
-    for_row_chunks!(V, count, first, M => {
-        let from = &features[first * rows..][..M * rows];
-        let to = &mut sums[first * set..][..M * set];
-        // SAFETY: M features in each of `rows` rows, and as many register sets of gradients; `to`
-        // holds M register sets.
-        unsafe {
-            let seed = [C::Accumulators::<V>::build(|_| zero); M];
-            let strides = (1, M.cast_signed());
-            let tile = sweep::<V, _, M>(seed, rows, from.as_ptr(), strides, column.as_ptr());
-            for (m, row) in tile.iter().enumerate() {
-                add_to::<V, _>(to.as_mut_ptr().add(m * set), *row);
-            }
-        }
-    });
-}
-
-/// Adds numbers to the first ones of a slice.
-#[inline(always)]
-fn add<F: Float>(to: &mut [F], values: &[F]) {
-    for (sum, &value) in to.iter_mut().zip(values) {
-        *sum += value;
-    }
-}
-
-/// Adds registers to memory.
-///
-/// # Safety
-/// The registers' numbers at `to` are valid for reads and writes.
-#[inline(always)]
-unsafe fn add_to<V: Vector, R: Registers<V>>(to: *mut V::Element, values: R) {
-    // SAFETY: the caller vouches for the memory.
-    unsafe {
-        let old = R::load(to);
-        R::build(|index| old.get(index) + values.get(index)).store(to);
     }
 }

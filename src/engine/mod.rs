@@ -1,7 +1,7 @@
 //! How a cell runs over a sequence: written once for every cell.
 //!
 //! A call covers one direction of one layer over all of its steps, on memory that the caller
-//! owns. Forward, a step adds the recurrent product to the accumulators of its block of time and
+//! owns; [`parts`] says how several threads share it. Forward, a step adds the recurrent product to the accumulators of its block of time and
 //! hands each register of units to the cell; when training, what the backward pass needs goes to
 //! a [`Tape`], which nobody changes afterwards. Backward, the gradients of a block's accumulators
 //! go to scratch memory of one block's size, from which the weights' and the input's gradients
@@ -10,9 +10,13 @@
 mod affine;
 mod backward;
 mod forward;
+mod gradient_products;
 mod packing;
+mod parts;
 mod products;
 mod sequence;
+mod shared;
+mod tape;
 pub mod threads;
 mod tile;
 mod workspace;
@@ -23,10 +27,11 @@ use crate::lengths::Direction;
 
 pub use affine::PackedAffine;
 pub use backward::{Backward, backward};
-pub use forward::{Forward, Tape, forward};
+pub use forward::{Forward, forward};
 pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};
 pub use products::{ProductPath, add_outer_product, add_product, add_product_transposed};
 pub use sequence::{Layout, Sequence, SequenceMut};
+pub use tape::Tape;
 pub use workspace::{Pool, zeroed_vec};
 
 /// How many rows (steps times batch rows) a block of time aims at: enough for large products to

@@ -336,6 +336,48 @@ impl<'a, F: Float> SequenceMut<'a, F> {
         Self::columns(values, layout, sizes, sizes.2, 0)
     }
 
+    /// The first so many columns, and the rest.
+    ///
+    /// # Panics
+    /// When there are fewer columns.
+    #[must_use]
+    pub fn split_columns(self, columns: usize) -> (Self, Self) {
+        assert!(columns <= self.extent.width);
+        let part = |first: usize, width: usize| Self {
+            pointer: self.pointer.wrapping_add(first),
+            extent: Extent {
+                width,
+                ..self.extent
+            },
+            marker: PhantomData,
+        };
+        (part(0, columns), part(columns, self.extent.width - columns))
+    }
+
+    /// Adds a sequence of the same sizes.
+    ///
+    /// # Panics
+    /// When it has fewer steps, rows or columns.
+    pub fn add(&mut self, other: &Sequence<'_, F>) {
+        for step in 0..self.extent.steps {
+            for row in 0..self.extent.rows {
+                let to = self.row_mut(step, row);
+                for (sum, &value) in to.iter_mut().zip(other.row(step, row)) {
+                    *sum += value;
+                }
+            }
+        }
+    }
+
+    /// For the parts of a call, each of which writes places of its own.
+    pub(super) fn share(&mut self) -> SharedSequence<'_, F> {
+        SharedSequence {
+            pointer: self.pointer,
+            extent: self.extent,
+            marker: PhantomData,
+        }
+    }
+
     /// One row at one step.
     ///
     /// # Panics
@@ -352,6 +394,53 @@ impl<'a, F: Float> SequenceMut<'a, F> {
                 self.pointer.offset(self.extent.offset(step, row)),
                 self.extent.width,
             )
+        }
+    }
+}
+
+/// An operand in which several parts of a call write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SharedSequence<'a, F> {
+    pointer: *mut F,
+    extent: Extent,
+    marker: PhantomData<&'a mut [F]>,
+}
+
+// SAFETY: the method that touches the numbers is unsafe, and says what threads must keep to.
+unsafe impl<F: Float> Send for SharedSequence<'_, F> {}
+// SAFETY: as above.
+unsafe impl<F: Float> Sync for SharedSequence<'_, F> {}
+
+impl<'a, F: Float> SharedSequence<'a, F> {
+    /// A contiguous array.
+    ///
+    /// # Panics
+    /// When the sizes don't fit the slice.
+    pub fn contiguous(values: &'a mut [F], layout: Layout, sizes: (usize, usize, usize)) -> Self {
+        let sequence = SequenceMut::contiguous(values, layout, sizes);
+        Self {
+            pointer: sequence.pointer,
+            extent: sequence.extent,
+            marker: PhantomData,
+        }
+    }
+
+    /// Some columns of one row at one step.
+    ///
+    /// # Safety
+    /// Nobody else uses them while the slice lives.
+    ///
+    /// # Panics
+    /// When there is no such step, row or column.
+    #[inline]
+    #[allow(clippy::mut_from_ref)] // the caller vouches
+    pub unsafe fn write(&self, step: usize, row: usize, columns: Range<usize>) -> &'a mut [F] {
+        assert!(step < self.extent.steps && row < self.extent.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.extent.width);
+        // SAFETY: inside the sizes, for which the constructors vouch; the caller vouches for the rest.
+        unsafe {
+            let row = self.pointer.wrapping_offset(self.extent.offset(step, row));
+            std::slice::from_raw_parts_mut(row.wrapping_add(columns.start), columns.len())
         }
     }
 }

@@ -264,10 +264,10 @@ impl<F: SimdFloat> Stack<F> {
     /// # Errors
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
     pub fn packed(&self, weights: &Reading<'_, F>) -> Result<Vec<Arc<PackedWeights<F>>>> {
-        self.directions
-            .iter()
-            .map(|direction| direction.packed(weights))
-            .collect()
+        (0..self.config.num_layers)
+            .map(|layer| self.packed_layer(layer, weights))
+            .collect::<Result<Vec<_>>>()
+            .map(|layers| layers.concat())
     }
 
     /// The forward pass without a tape.
@@ -328,11 +328,8 @@ impl<F: SimdFloat> Stack<F> {
         for layer in 0..self.config.num_layers {
             let mut tapes = (0..self.config.directions().len())
                 .map(|_| {
-                    Tape::new(
-                        self.direction(layer, 0).geometry(),
-                        steps.steps(),
-                        steps.rows(),
-                    )
+                    let geometry = self.directions_of(layer)[0].geometry();
+                    Tape::new(geometry, steps.steps(), steps.rows())
                 })
                 .collect::<Result<Vec<_>>>()?;
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
@@ -417,29 +414,37 @@ impl<F: SimdFloat> Stack<F> {
                 None => None,
             };
             let layer_tape = &tape.layers[layer];
-            for index in 0..config.directions().len() {
-                let direction = self.direction(layer, index);
-                let packed = direction.packed(weights)?;
-                let mut gradients = PackedGradients::zeroed(*direction.geometry())?;
-                let own = dy
-                    .map(|dy| self.unmerge(dy, layer_tape, index))
-                    .transpose()?;
-                engine::backward(Backward {
-                    weights: &packed,
+            let directions = self.directions_of(layer);
+            let packed = self.packed_layer(layer, weights)?;
+            let mut gradients = directions
+                .iter()
+                .map(|direction| PackedGradients::zeroed(*direction.geometry()))
+                .collect::<Result<Vec<_>>>()?;
+            let own = (0..directions.len())
+                .map(|index| dy.map(|dy| self.unmerge(dy, layer_tape, index)).transpose())
+                .collect::<Result<Vec<_>>>()?;
+            let mut calls: Vec<_> = states
+                .layer_mut(layer)
+                .zip(&mut gradients)
+                .enumerate()
+                .map(|(index, (state_gradient, weight_gradients))| Backward {
+                    weights: &packed[index],
                     tape: &layer_tape.directions[index],
                     input: &layer_tape.input,
                     steps: &tape.steps,
                     direction: config.directions()[index],
-                    output_gradient: own.as_ref().map(|own| own.sequence(steps, rows)),
-                    state_gradient: states.direction_mut(layer, index),
-                    input_gradient: dx.as_mut().zip(layout).map(|(dx, layout)| {
-                        SequenceMut::contiguous(dx, layout, (steps, rows, inputs))
-                    }),
-                    weight_gradients: &mut gradients,
-                    pool: &self.pool,
-                    interrupt,
-                })?;
-                direction.add_gradients(&gradients, parameters, &mut buffer);
+                    output_gradient: own[index].as_ref().map(|own| own.sequence(steps, rows)),
+                    state_gradient,
+                    weight_gradients,
+                })
+                .collect();
+            let input_gradient = dx
+                .as_mut()
+                .zip(layout)
+                .map(|(dx, layout)| SequenceMut::contiguous(dx, layout, (steps, rows, inputs)));
+            engine::backward(&mut calls, input_gradient, &self.pool, interrupt)?;
+            for (direction, gradients) in directions.iter().zip(&gradients) {
+                direction.add_gradients(gradients, parameters, &mut buffer);
             }
             if layer > 0 {
                 upper = dx;
@@ -456,11 +461,23 @@ impl<F: SimdFloat> Stack<F> {
 
     /// Numbers in a register of the instruction set in use.
     fn lanes(&self) -> usize {
-        self.direction(0, 0).geometry().lanes
+        self.directions[0].geometry().lanes
     }
 
-    fn direction(&self, layer: usize, index: usize) -> &Recurrent<F> {
-        &self.directions[layer * self.config.directions().len() + index]
+    fn directions_of(&self, layer: usize) -> &[Recurrent<F>] {
+        let count = self.config.directions().len();
+        &self.directions[layer * count..][..count]
+    }
+
+    fn packed_layer(
+        &self,
+        layer: usize,
+        weights: &Reading<'_, F>,
+    ) -> Result<Vec<Arc<PackedWeights<F>>>> {
+        self.directions_of(layer)
+            .iter()
+            .map(|direction| direction.packed(weights))
+            .collect()
     }
 
     /// Layers hand on their outputs time-major; the last one writes in the caller's layout.
@@ -488,25 +505,27 @@ impl<F: SimdFloat> Stack<F> {
         let hidden = config.hidden_size;
         let training = tapes.is_some();
         let wanted = config.return_sequences || layer + 1 < config.num_layers;
-        let mut run = |index: usize, output: Option<SequenceMut<'_, F>>| {
-            let direction = self.direction(layer, index);
-            let packed = direction.packed(pass.weights)?;
-            engine::forward(Forward {
-                weights: &packed,
-                input,
-                steps: pass.steps,
-                direction: config.directions()[index],
-                states: states.direction_mut(layer, index),
-                output,
-                tape: tapes.as_deref_mut().map(|tapes| &mut tapes[index]),
-                pool: &self.pool,
-                interrupt: pass.interrupt,
-            })
+        let packed = self.packed_layer(layer, pass.weights)?;
+        let mut run = |outputs: [Option<SequenceMut<'_, F>>; 2]| {
+            let mut tapes = tapes.as_deref_mut().map(|tapes| tapes.iter_mut());
+            let mut calls: Vec<_> = states
+                .layer_mut(layer)
+                .zip(outputs)
+                .enumerate()
+                .map(|(index, (states, output))| Forward {
+                    weights: &packed[index],
+                    input,
+                    steps: pass.steps,
+                    direction: config.directions()[index],
+                    states,
+                    output,
+                    tape: tapes.as_mut().and_then(Iterator::next),
+                })
+                .collect();
+            engine::forward(&mut calls, &self.pool, pass.interrupt)
         };
         if !wanted {
-            for index in 0..config.directions().len() {
-                run(index, None)?;
-            }
+            run([None, None])?;
             let multiplied =
                 training && config.is_bidirectional() && config.merge_mode == MergeMode::Mul;
             let finals = |index| -> Result<Vec<F>> {
@@ -527,16 +546,9 @@ impl<F: SimdFloat> Stack<F> {
         if side_by_side {
             let width = config.output_size();
             let mut output = zeroed_vec(checked_size(&[steps, rows, width])?)?;
-            for index in 0..config.directions().len() {
-                let columns = SequenceMut::columns(
-                    &mut output,
-                    pass.layout,
-                    (steps, rows, hidden),
-                    width,
-                    index * hidden,
-                );
-                run(index, Some(columns))?;
-            }
+            let sequence = SequenceMut::contiguous(&mut output, pass.layout, (steps, rows, width));
+            let (first, second) = sequence.split_columns(hidden);
+            run([Some(first), Some(second)])?;
             return Ok((Some(output), None));
         }
         let len = checked_size(&[steps, rows, hidden])?;
@@ -547,10 +559,14 @@ impl<F: SimdFloat> Stack<F> {
         } else {
             pass.layout
         };
-        for (index, output) in outputs.iter_mut().enumerate() {
-            let sequence = SequenceMut::contiguous(output, layout, (steps, rows, hidden));
-            run(index, Some(sequence))?;
-        }
+        let sequences = outputs.each_mut().map(|output| {
+            Some(SequenceMut::contiguous(
+                output,
+                layout,
+                (steps, rows, hidden),
+            ))
+        });
+        run(sequences)?;
         if config.merge_mode == MergeMode::Mul && training {
             let mut merged = zeroed_vec(len)?;
             let mut target =
@@ -766,10 +782,11 @@ impl<F: Float> StateBuffers<F> {
         &mut self.values[place]
     }
 
-    /// All states of one direction, (states, rows, padded).
-    fn direction_mut(&mut self, layer: usize, index: usize) -> &mut [F] {
+    /// All states of each direction of a layer, (states, rows, padded).
+    fn layer_mut(&mut self, layer: usize) -> impl Iterator<Item = &mut [F]> {
         let len = self.per_direction();
-        &mut self.values[(layer * self.per_layer + index) * len..][..len]
+        let layer = &mut self.values[layer * self.per_layer * len..][..self.per_layer * len];
+        layer.chunks_exact_mut(len.max(1))
     }
 
     /// One array a state, (layers * directions, rows, hidden).

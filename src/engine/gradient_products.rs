@@ -1,0 +1,168 @@
+//! The products of the backward pass: with the transposed weights, and of features and gradients.
+
+use std::ops::Range;
+
+use super::packing::PANEL_REGISTERS;
+use super::shared::Shared;
+use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
+use crate::cells::Cell;
+use crate::float::Float;
+use crate::simd::{Registers, Vector};
+
+/// The product of accumulator gradients and transposed weights.
+pub(super) struct Product<'a, F> {
+    /// Rows of accumulator gradients.
+    pub gradients: &'a [F],
+    /// (panels of columns, width, panel).
+    pub weights: &'a [F],
+    /// How many columns the weights have.
+    pub columns: usize,
+    /// Which panels to multiply by.
+    pub panels: Range<usize>,
+    /// Whether there is a single row: in the whole product, not in this part of it, so that results
+    /// don't depend on the parts.
+    pub single: bool,
+}
+
+impl<F: Float> Product<'_, F> {
+    /// Calls `result` with a row, a column, and the row's numbers from there on. `width` is that of
+    /// the gradients' rows.
+    #[inline(always)]
+    pub fn run<V: Vector<Element = F>>(
+        &self,
+        width: usize,
+        tile: &mut [F],
+        mut result: impl FnMut(usize, usize, &[F]),
+    ) {
+        let panel = PANEL_REGISTERS * V::LANES;
+        assert!(tile.len() >= V::TILE_ROWS * panel);
+        let zero = V::splat(num_traits::Zero::zero());
+        for index in self.panels.clone() {
+            let weights = &self.weights[index * width * panel..][..width * panel];
+            let from = index * panel;
+            let count = panel.min(self.columns - from);
+            if self.single {
+                product_of_row::<V>(self.gradients, weights, tile);
+                result(0, from, &tile[..count]);
+                continue;
+            }
+            for_row_chunks!(V, self.gradients.len() / width, first, M => {
+                let rows = &self.gradients[first * width..][..M * width];
+                // SAFETY: M rows of `width` numbers, `width` steps of panels, and a tile of M panels.
+                unsafe {
+                    let seed = [[zero; PANEL_REGISTERS]; M];
+                    let strides = (width.cast_signed(), 1);
+                    let sums =
+                        sweep::<V, _, M>(seed, width, rows.as_ptr(), strides, weights.as_ptr());
+                    for (m, row) in sums.iter().enumerate() {
+                        row.store(tile.as_mut_ptr().add(m * panel));
+                    }
+                }
+                for m in 0..M {
+                    result(first + m, from, &tile[m * panel..][..count]);
+                }
+            });
+        }
+    }
+}
+
+/// The product of a single row and one panel of transposed weights. The row is cut into parts whose
+/// sums run side by side: those of one row alone would wait for each other.
+#[inline(always)]
+fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &mut [V::Element]) {
+    let panel = PANEL_REGISTERS * V::LANES;
+    assert!(weights.len() == row.len() * panel && tile.len() >= panel);
+    let part = row.len() / STREAMS;
+    let (whole, zero) = (part * STREAMS, V::splat(num_traits::Zero::zero()));
+    // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
+    // panel.
+    unsafe {
+        let seed = [[zero; PANEL_REGISTERS]; STREAMS];
+        let from = (weights.as_ptr(), part * panel);
+        let parts = sweep_row::<V, _, STREAMS>(seed, part, (row.as_ptr(), part), from);
+        let rest = row.len() - whole;
+        let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
+        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));
+        for part in &parts[1..] {
+            sum = Registers::build(|index| sum[index] + part[index]);
+        }
+        sum.store(tile.as_mut_ptr());
+    }
+}
+
+/// Packs features, rows of `stride` numbers of which the first `count` count, as the tiles below
+/// read them: for each chunk of at most `tile_rows` features all rows, one after the other. Strided
+/// reads would fall on few sets of the cache.
+///
+/// # Safety
+/// Nobody else uses these chunks.
+#[inline(always)]
+pub(super) unsafe fn pack_features<F: Float>(
+    from: &[F],
+    stride: usize,
+    count: usize,
+    tile_rows: usize,
+    chunks: &Range<usize>,
+    to: &Shared<'_, F>,
+) {
+    if count == 0 {
+        return;
+    }
+    let rows = from.len() / stride;
+    for first in chunks.clone().map(|chunk| chunk * tile_rows) {
+        let width = tile_rows.min(count - first);
+        // SAFETY: as the caller vouches.
+        let chunk = unsafe { to.write(first * rows..(first + width) * rows) };
+        for (to, from) in chunk.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
+            to.copy_from_slice(&from[first..first + width]);
+        }
+    }
+}
+
+/// Adds, for each packed feature, the sum over all rows of feature times gradients.
+#[inline(always)]
+pub(super) fn feature_products<V: Vector, C: Cell>(
+    features: &[V::Element],
+    column: &[V::Element],
+    sums: &mut [V::Element],
+) {
+    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
+    let (rows, count) = (column.len() / set, sums.len() / set);
+    assert_eq!(features.len(), rows * count);
+    let zero = V::splat(num_traits::Zero::zero());
+    for_row_chunks!(V, count, first, M => {
+        let from = &features[first * rows..][..M * rows];
+        let to = &mut sums[first * set..][..M * set];
+        // SAFETY: M features in each of `rows` rows, and as many register sets of gradients; `to`
+        // holds M register sets.
+        unsafe {
+            let seed = [C::Accumulators::<V>::build(|_| zero); M];
+            let strides = (1, M.cast_signed());
+            let tile = sweep::<V, _, M>(seed, rows, from.as_ptr(), strides, column.as_ptr());
+            for (m, row) in tile.iter().enumerate() {
+                add_to::<V, _>(to.as_mut_ptr().add(m * set), *row);
+            }
+        }
+    });
+}
+
+/// Adds numbers to the first ones of a slice.
+#[inline(always)]
+pub(super) fn add<F: Float>(to: &mut [F], values: &[F]) {
+    for (sum, &value) in to.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+/// Adds registers to memory.
+///
+/// # Safety
+/// The registers' numbers at `to` are valid for reads and writes.
+#[inline(always)]
+pub(super) unsafe fn add_to<V: Vector, R: Registers<V>>(to: *mut V::Element, values: R) {
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        let old = R::load(to);
+        R::build(|index| old.get(index) + values.get(index)).store(to);
+    }
+}

@@ -1,0 +1,218 @@
+"""Several threads on one call: the same bits for any number, and no trouble with processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recurrust as rr
+from reference.layers import Arrays, gradients_of, outputs_of, randomize
+from reference.process import run
+
+LIMIT = 60  # seconds, against deadlocks
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads() -> Iterator[None]:
+    before = rr.get_num_threads()
+    yield
+    rr.set_num_threads(before)
+
+
+def workers() -> int:
+    """How many threads the process has for calls, where the system tells."""
+    names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    return sum(name.startswith("recurrust-") for name in names)
+
+
+# Steps, rows, inputs, units and directions, one for each way to cut a call into three parts: by
+# rows; by units, of a single row and of several, with units that don't fill their registers;
+# directions side by side, and each of them cut by units as well; weights larger than the cache.
+CUTS = {
+    "rows": (30, 32, 9, 40, 1),
+    "rows of two directions": (20, 26, 9, 40, 2),
+    "units of one row": (60, 1, 16, 200, 1),
+    "units of rows": (20, 3, 16, 233, 1),
+    "directions": (60, 1, 16, 40, 2),
+    "directions and units": (40, 2, 16, 233, 2),
+    "large weights": (5, 30, 300, 500, 1),
+}
+
+
+def results_of(layer: Any, x: Any, dy: Any, flags: Arrays) -> Arrays:
+    """Everything that a layer computes."""
+    y, state = layer(x, **flags)
+    results = outputs_of(y, state, "inference_")
+    y, state, cache = layer.forward_with_cache(x, **flags)
+    results |= outputs_of(y, state)
+    layer.zero_grad()
+    dx, d_state = layer.backward(dy, dstate=state, cache=cache)
+    results |= {"dx": dx, "dh": d_state[0], "dc": d_state[1]}
+    return results | gradients_of(layer)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_threads_never_change_a_bit(
+    rng: np.random.Generator, cut: str, dtype: str, masked: bool
+) -> None:
+    steps, rows, inputs, units, directions = CUTS[cut]
+    layer = rr.LSTM(inputs, units, bidirectional=directions == 2, batch_first=True, dtype=dtype)
+    randomize(layer, rng, 0.2)
+    x = rng.normal(size=(rows, steps, inputs)).astype(dtype)
+    dy = rng.normal(size=(rows, steps, units * directions)).astype(dtype)
+    flags = {}
+    if masked:
+        flags = {
+            "lengths": rng.integers(steps // 2, steps + 1, size=rows),
+            "resets": rng.random((rows, steps)) < 0.1,
+            "mask": rng.random((rows, steps)) < 0.9,
+        }
+    rr.set_num_threads(1)
+    expected = results_of(layer, x, dy, flags)
+    for count in (2, 3, 5):
+        rr.set_num_threads(count)
+        for name, array in results_of(layer, x, dy, flags).items():
+            np.testing.assert_array_equal(array, expected[name], err_msg=f"{count}: {name}")
+
+
+@pytest.mark.parametrize("merge_mode", ["sum", "average", "mul"])
+def test_merged_directions_have_the_same_bits(rng: np.random.Generator, merge_mode: str) -> None:
+    layer = rr.LSTM(16, 96, 2, bidirectional=True, merge_mode=merge_mode)
+    x = rng.normal(size=(40, 2, 16)).astype("f4")
+    dy = rng.normal(size=(40, 2, 96)).astype("f4")
+    rr.set_num_threads(1)
+    expected = results_of(layer, x, dy, {})
+    for count in (2, 3):
+        rr.set_num_threads(count)
+        for name, array in results_of(layer, x, dy, {}).items():
+            np.testing.assert_array_equal(array, expected[name], err_msg=f"{count}: {name}")
+
+
+def test_a_training_run_has_the_same_bits(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(96, 20, 8)).astype("f4")
+    y = x[:, -1, :2].copy()
+    losses, weights = [], []
+    for count in (1, 2, 3):
+        rr.set_num_threads(count)
+        rr.manual_seed(7)
+        model = rr.Sequential(
+            rr.LSTM(8, 48, num_layers=2, return_sequences=False, batch_first=True),
+            rr.Dropout(0.2),
+            rr.Linear(48, 2),
+        )
+        optimizer = rr.Adam(model.parameters(), lr=0.01)
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, clip_norm=1.0)
+        history = trainer.fit(x, y, epochs=3, batch_size=32, verbose=0)
+        losses.append(history["loss"])
+        weights.append(model.state_dict())
+    assert losses[0] == losses[1] == losses[2]
+    assert losses[0][-1] < losses[0][0]
+    for other in weights[1:]:
+        for name, array in other.items():
+            np.testing.assert_array_equal(array, weights[0][name])
+
+
+USES_THREADS = """
+import sys
+import numpy as np
+import recurrust as rr
+sys.path.insert(0, "tests")
+from test_threads import workers
+small, large = rr.LSTM(4, 8), rr.LSTM(32, 64)
+rr.set_num_threads(3)
+small(np.ones((50, 4, 4), "f4"))
+print(workers())
+x = np.ones((50, 32, 32), "f4")
+rr.set_num_threads(1)
+large(x)
+print(workers())
+rr.set_num_threads(2)
+large(x)
+print(workers())
+rr.set_num_threads(3)
+large(x)
+print(workers())
+rr.set_num_threads(2)
+large(x)
+print(workers())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs a list of the threads")
+def test_threads_are_made_when_a_call_is_worth_them() -> None:
+    assert run(USES_THREADS).split() == ["0", "0", "1", "2", "2"]
+
+
+ENVIRONMENT = """
+import numpy as np
+import recurrust as rr
+print(rr.get_num_threads())
+"""
+
+
+def test_the_environment_chooses_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    processors = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    for text, expected in [("3", 3), (" 2 ", 2), ("0", processors), ("x", processors)]:
+        monkeypatch.setenv("RECURRUST_NUM_THREADS", text)
+        assert run(ENVIRONMENT).split() == [str(expected)]
+
+
+def threaded_call() -> np.ndarray[Any, Any]:
+    """The result of a call that uses threads, always the same."""
+    rr.manual_seed(3)
+    layer = rr.LSTM(32, 64)
+    y, _ = layer(np.linspace(-1, 1, 50 * 32 * 32, dtype="f4").reshape(50, 32, 32))
+    return y
+
+
+def in_child(pipe: Any) -> None:
+    """What a forked process does."""
+    pipe.send((threaded_call(), workers()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and lists threads as Linux does")
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    rr.set_num_threads(3)
+    expected = threaded_call()
+    assert workers() >= 2
+    context = multiprocessing.get_context("fork")
+    for _ in range(2):
+        here, there = context.Pipe()
+        child = context.Process(target=in_child, args=(there,))
+        child.start()
+        assert here.poll(LIMIT), "the child hangs"
+        result, count = here.recv()
+        child.join(LIMIT)
+        assert count == 2
+        np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(threaded_call(), expected)
+
+
+def test_threads_without_work_sleep() -> None:
+    rr.set_num_threads(3)
+    threaded_call()
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25  # two busy threads would take a whole second
+
+
+def test_more_threads_than_work(rng: np.random.Generator) -> None:
+    layer = rr.LSTM(16, 200)
+    x = rng.normal(size=(60, 9, 16)).astype("f4")
+    rr.set_num_threads(1)
+    expected, _ = layer(x)
+    rr.set_num_threads(64)
+    np.testing.assert_array_equal(layer(x)[0], expected)
