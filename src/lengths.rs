@@ -119,6 +119,12 @@ impl Steps {
         self.rows
     }
 
+    /// Whether every step of every row is valid.
+    #[must_use]
+    pub fn all_valid(&self) -> bool {
+        self.valid.is_none()
+    }
+
     /// Which rows are valid at a step; nothing when all are.
     #[must_use]
     pub fn valid(&self, step: usize) -> Option<&[bool]> {

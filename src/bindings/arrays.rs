@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::options::shown;
-use crate::engine::Sequence;
+use crate::engine::{Buffer, Sequence};
 use crate::error::{Error, checked_size, shape_text};
 use crate::memory::copied_vec;
 use crate::parameters::Parameters;
@@ -343,9 +343,28 @@ pub fn to_numpy<'py, F: Number>(
     Ok(PyArrayDyn::from_owned_array(py, array))
 }
 
-/// Keeps parameters alive for the arrays that view them.
+/// Lends a buffer to NumPy: no copy, and nobody else has the memory until the array is released.
+pub fn lend_to_numpy<'py, F: Number>(
+    py: Python<'py>,
+    buffer: Buffer<F>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<F>>> {
+    let (got, expected) = (buffer.len(), checked_size(shape)?);
+    if got != expected {
+        return Err(Error::shape("output", shape_text(shape), format!("{got} values")).into());
+    }
+    let pointer = buffer.as_root_ptr();
+    let owner = Bound::new(py, Memory(Arc::new(buffer)))?.into_any();
+    // SAFETY: the buffer holds the array's elements, and never moves.
+    let memory = unsafe { ArrayView::from_shape_ptr(IxDyn(shape), pointer) };
+    // SAFETY: the owner becomes the array's base and keeps the memory until the array is released.
+    // Nothing else in Rust looks at it meanwhile.
+    Ok(unsafe { PyArray::borrow_from_array(&memory, owner) })
+}
+
+/// Keeps memory alive for the arrays that view it.
 #[pyclass(frozen, module = "recurrust._core")]
-struct ParameterMemory(#[allow(dead_code)] Arc<dyn Any + Send + Sync>);
+struct Memory(#[allow(dead_code)] Arc<dyn Any + Send + Sync>);
 
 /// Which of a parameter's arrays to view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -370,7 +389,7 @@ pub fn view<'py, F: Number>(
     };
     let shape = IxDyn(&parameters.entries()[index].shape);
     let owner: Arc<dyn Any + Send + Sync> = Arc::<Parameters<F>>::clone(parameters);
-    let owner = Bound::new(py, ParameterMemory(owner))?.into_any();
+    let owner = Bound::new(py, Memory(owner))?.into_any();
     // SAFETY: the memory holds the parameter's elements, row-major, and never moves.
     let memory = unsafe { ArrayView::from_shape_ptr(shape, pointer) };
     // SAFETY: the owner becomes the array's base and keeps the memory alive as long as the array.

@@ -119,7 +119,7 @@ impl RecurrentCell {
         let input_shape = Self::shape(rows, self.config.input_size, batched);
         let dx = gradients
             .input
-            .map(|dx| arrays::to_numpy(py, dx, &input_shape))
+            .map(|dx| arrays::lend_to_numpy(py, dx, &input_shape))
             .transpose()?;
         let dstate = states_to_numpy(py, gradients.states, &shape)?;
         (dx, dstate).into_pyobject(py)

@@ -173,7 +173,7 @@ impl RecurrentLayer {
         batched: bool,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let shape = self.output_shape(steps, rows, batched);
-        let y = arrays::to_numpy(py, outcome.output, &shape)?.into_any();
+        let y = arrays::lend_to_numpy(py, outcome.output, &shape)?.into_any();
         let state = states_to_numpy(py, outcome.states, &self.state_shape(rows, batched))?;
         Ok((y, state))
     }
@@ -259,7 +259,7 @@ impl RecurrentLayer {
         let shape = self.sequence_shape(steps, rows, width, batched);
         let dx = gradients
             .input
-            .map(|dx| arrays::to_numpy(py, dx, &shape))
+            .map(|dx| arrays::lend_to_numpy(py, dx, &shape))
             .transpose()?;
         let dstate = states_to_numpy(py, gradients.states, &state_shape)?;
         (dx, dstate).into_pyobject(py)

@@ -18,7 +18,7 @@ use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
 
 /// The operands of one call.
-pub struct Backward<'a, F> {
+pub struct Backward<'a, F: Float> {
     /// The weights of the forward pass.
     pub weights: &'a PackedWeights<F>,
     /// The tape of the forward pass.
@@ -40,7 +40,8 @@ pub struct Backward<'a, F> {
 }
 
 /// Runs the backward passes of a layer's directions: calls of the same geometry and the same steps.
-/// The gradients with respect to the input, (steps, rows, inputs), are added to `input_gradient`.
+/// `input_gradient`, (steps, rows, inputs), is replaced by the sum of their gradients with respect
+/// to the input.
 /// `interrupt` is asked at every step.
 ///
 /// # Errors
@@ -81,13 +82,14 @@ pub fn backward<F: SimdFloat>(
         checked_size(&[block_rows, inputs])?,
         checked_size(&[block_rows, hidden])?,
     ];
+    let mut is_first = true;
     for group in calls.chunks_mut(plan.together()) {
-        // Calls side by side can't add to the same numbers: all but the first add to zeros first.
+        // Calls side by side can't add to the same numbers.
         let further = match &input_gradient {
             Some(_) => checked_size(&[group.len() - 1, steps, rows, inputs])?,
             None => 0,
         };
-        let mut further = pool.take_zeroed(further)?;
+        let mut further = pool.take(further)?;
         let mut further_dx = further.chunks_exact_mut((steps * rows * inputs).max(1));
         let mut scratch = pool.take(checked_size(&[group.len(), per_call.iter().sum()])?)?;
         let mut rest = &mut scratch[..];
@@ -100,16 +102,18 @@ pub fn backward<F: SimdFloat>(
                     rest = tail;
                     Shared::new(values)
                 });
+                let adds = dx.is_some() && !is_first;
                 let own_dx = dx.take().or_else(|| {
                     let sizes = (steps, rows, inputs);
                     let values = further_dx.next()?;
                     Some(SharedSequence::contiguous(values, Layout::TimeMajor, sizes))
                 });
-                Job::new(call, shared, own_dx)
+                Job::new(call, shared, own_dx, adds)
             })
             .collect::<Result<_>>()?;
         plan.run(&jobs, interrupt, act)?;
         drop(jobs);
+        is_first = false;
         if let Some(dx) = &mut input_gradient {
             for values in further.chunks_exact((steps * rows * inputs).max(1)) {
                 dx.add(&Sequence::contiguous(
@@ -124,7 +128,7 @@ pub fn backward<F: SimdFloat>(
 }
 
 /// A call whose memory is shared by its parts.
-struct Job<'a, F> {
+struct Job<'a, F: Float> {
     weights: &'a PackedWeights<F>,
     transposed: &'a TransposedWeights<F>,
     tape: &'a Tape<F>,
@@ -135,6 +139,8 @@ struct Job<'a, F> {
     /// (states, rows, padded hidden).
     state_gradient: Shared<'a, F>,
     input_gradient: Option<SharedSequence<'a, F>>,
+    /// Whether the gradient is added to what is there, or replaces it.
+    adds: bool,
     weight_gradients: SharedGradients<'a, F>,
     /// The gradients of one block's accumulators, (steps, rows, width).
     gradients: Shared<'a, F>,
@@ -155,6 +161,7 @@ impl<'a, F: Float> Job<'a, F> {
         call: &'a mut Backward<'_, F>,
         [gradients, packed_x, packed_h]: [Shared<'a, F>; 3],
         input_gradient: Option<SharedSequence<'a, F>>,
+        adds: bool,
     ) -> Result<Self> {
         let sums = &mut *call.weight_gradients;
         Ok(Self {
@@ -167,6 +174,7 @@ impl<'a, F: Float> Job<'a, F> {
             output_gradient: call.output_gradient,
             state_gradient: Shared::new(call.state_gradient),
             input_gradient,
+            adds,
             weight_gradients: SharedGradients {
                 input: Shared::new(sums.input.as_mut_slice()),
                 hidden: Shared::new(sums.hidden.as_mut_slice()),
@@ -179,7 +187,7 @@ impl<'a, F: Float> Job<'a, F> {
     }
 }
 
-struct Run<'a, F, C> {
+struct Run<'a, F: Float, C> {
     cell: C,
     job: &'a Job<'a, F>,
     part: &'a Part<'a>,
@@ -259,14 +267,14 @@ fn run<V: Vector, C: Cell>(
         // What the whole block adds to the gradients of weights and input.
         let block_rows = times.len() * rows;
         let x = &job.input[times.start * rows * inputs..][..block_rows * inputs];
-        let h = &job.tape.state(0)[times.start * rows * padded..][..block_rows * padded];
+        let h = &job.tape.states().0[times.start * rows * padded..][..block_rows * padded];
         for (from, stride, count, to) in [
             (x, inputs, inputs, &job.packed_x),
             (h, padded, hidden, &job.packed_h),
         ] {
             let chunks = part.share(count.div_ceil(V::TILE_ROWS));
             // SAFETY: the part's own share, which nobody reads before all have met.
-            unsafe { pack_features(from, stride, count, V::TILE_ROWS, &chunks, to) };
+            unsafe { pack_features::<V>(from, stride, count, &chunks, to) };
         }
         part.meet()?;
         let column = &mut column[..block_rows * geometry.register_set()];
@@ -291,10 +299,12 @@ fn run<V: Vector, C: Cell>(
                 operands.run::<V>(width, &mut tile, |row, from, values| {
                     let row = own_rows.start + row;
                     let place = from..from + values.len();
-                    add(
-                        dx.write(times.start + row / rows, row % rows, place),
-                        values,
-                    );
+                    let to = dx.write(times.start + row / rows, row % rows, place);
+                    if job.adds {
+                        add(to, values);
+                    } else {
+                        to.copy_from_slice(values);
+                    }
                 });
             }
         }
@@ -364,31 +374,30 @@ unsafe fn step_registers<V: Vector, C: Cell>(
     accumulator_gradients: &mut [V::Element],
 ) {
     let geometry = job.weights.geometry();
-    let padded = geometry.padded_hidden();
     let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
     let saved =
         &job.tape.saved()[index * geometry.saved_width() + block * saved_len..][..saved_len];
     assert!(accumulator_gradients.len() == <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES);
-    let place = |state: usize| {
-        let start = (state * job.steps.rows() + row) * padded + block * V::LANES;
-        start..start + V::LANES
-    };
-    // SAFETY: saved values and accumulators are whole registers; the slices of the tape and the
-    // states are checked, and the caller vouches for the latter.
+    // A register of each state; all are checked at once, which keeps the loop over them plain.
+    let further = <C::States<V> as Registers<V>>::COUNT - 1;
+    let (padded, offset) = (geometry.padded_hidden(), block * V::LANES);
+    let (on_tape, between) = job.tape.states();
+    let on_tape = &on_tape[index * padded + offset..][..further * between + V::LANES];
+    let on_tape = on_tape.as_ptr();
+    let per_state = job.steps.rows() * padded;
+    let states = job
+        .state_gradient
+        .pointer(row * padded + offset, further * per_state + V::LANES);
+    // SAFETY: saved values and accumulators are whole registers; the places on the tape and in the
+    // states were checked, and the caller vouches for the latter.
     unsafe {
-        let previous = C::States::<V>::build(|state| {
-            let from = &job.tape.state(state)[index * padded + block * V::LANES..][..V::LANES];
-            V::load(from.as_ptr())
-        });
-        let gradient =
-            C::States::<V>::build(|state| V::load(job.state_gradient.read(place(state)).as_ptr()));
+        let previous = C::States::<V>::build(|state| V::load(on_tape.add(state * between)));
+        let gradient = C::States::<V>::build(|state| V::load(states.add(state * per_state)));
         let (sums, direct) =
             cell.backward::<V>(C::Saved::<V>::load(saved.as_ptr()), previous, gradient);
         sums.store(accumulator_gradients.as_mut_ptr());
-        for state in 0..<C::States<V> as Registers<V>>::COUNT {
-            direct
-                .get(state)
-                .store(job.state_gradient.write(place(state)).as_mut_ptr());
+        for state in 0..=further {
+            direct.get(state).store(states.add(state * per_state));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
 
 /// The operands of one call.
-pub struct Forward<'a, F> {
+pub struct Forward<'a, F: Float> {
     /// Packed weights.
     pub weights: &'a PackedWeights<F>,
     /// (steps, rows, inputs).
@@ -29,8 +29,8 @@ pub struct Forward<'a, F> {
     pub direction: Direction,
     /// (states, rows, padded hidden): the initial states, replaced by the final ones.
     pub states: &'a mut [F],
-    /// (steps, rows, hidden): the hidden state of every valid step; zeros at the others. The
-    /// memory must be zero before. Nothing when only the final states are wanted.
+    /// (steps, rows, hidden): the hidden state of every valid step; the others are left as they are.
+    /// Nothing when only the final states are wanted.
     pub output: Option<SequenceMut<'a, F>>,
     /// What the backward pass needs, when there will be one.
     pub tape: Option<&'a mut Tape<F>>,
@@ -86,7 +86,7 @@ pub fn forward<F: SimdFloat>(
 }
 
 /// A call whose memory is shared by its parts.
-struct Job<'a, F> {
+struct Job<'a, F: Float> {
     weights: &'a PackedWeights<F>,
     input: Sequence<'a, F>,
     steps: &'a Steps,
@@ -122,7 +122,7 @@ impl<'a, F: Float> Job<'a, F> {
     }
 }
 
-struct Run<'a, F, C> {
+struct Run<'a, F: Float, C> {
     cell: C,
     job: &'a Job<'a, F>,
     part: &'a Part<'a>,
@@ -258,7 +258,7 @@ unsafe fn hand_on<F: Float>(
 }
 
 /// What the tiles of one step work on.
-struct Stage<'a, F> {
+struct Stage<'a, F: Float> {
     job: &'a Job<'a, F>,
     /// The hidden states that the step reads.
     from: &'a Shared<'a, F>,
@@ -423,7 +423,7 @@ fn apply_cell<V: Vector, C: Cell>(
         start..start + V::LANES
     };
     // SAFETY: the part's own places: a register of each state of this row and block, which nobody
-    // else uses but for reading the hidden state. The sums are a register set.
+    // else uses but for reading the old hidden state. The sums are a register set.
     let (new, kept) = unsafe {
         let previous = C::States::<V>::build(|state| {
             let from = match state {
@@ -447,8 +447,6 @@ fn apply_cell<V: Vector, C: Cell>(
         let len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
         let start = stage.saved_start + (row * geometry.blocks() + block) * len;
         // SAFETY: the place holds exactly the saved registers, and is the part's own.
-        unsafe {
-            kept.store(tape.saved.write(start..start + len).as_mut_ptr());
-        }
+        unsafe { kept.store(tape.saved.pointer(start, len)) };
     }
 }

@@ -91,32 +91,36 @@ fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &
 }
 
 /// Packs features, rows of `stride` numbers of which the first `count` count, as the tiles below
-/// read them: for each chunk of at most `tile_rows` features all rows, one after the other. Strided
-/// reads would fall on few sets of the cache.
+/// read them: for each chunk of at most a tile's rows of features all rows, one after the other.
+/// Strided reads would fall on few sets of the cache.
 ///
 /// # Safety
 /// Nobody else uses these chunks.
 #[inline(always)]
-pub(super) unsafe fn pack_features<F: Float>(
-    from: &[F],
+pub(super) unsafe fn pack_features<V: Vector>(
+    from: &[V::Element],
     stride: usize,
     count: usize,
-    tile_rows: usize,
     chunks: &Range<usize>,
-    to: &Shared<'_, F>,
+    to: &Shared<'_, V::Element>,
 ) {
     if count == 0 {
         return;
     }
     let rows = from.len() / stride;
-    for first in chunks.clone().map(|chunk| chunk * tile_rows) {
-        let width = tile_rows.min(count - first);
+    let start = (chunks.start * V::TILE_ROWS).min(count);
+    let end = (chunks.end * V::TILE_ROWS).min(count);
+    for_row_chunks!(V, end - start, first, M => {
+        let first = start + first;
         // SAFETY: as the caller vouches.
-        let chunk = unsafe { to.write(first * rows..(first + width) * rows) };
-        for (to, from) in chunk.chunks_exact_mut(width).zip(from.chunks_exact(stride)) {
-            to.copy_from_slice(&from[first..first + width]);
+        let chunk = unsafe { to.write(first * rows..(first + M) * rows) };
+        // A constant width: a call to copy a few numbers takes longer than copying them.
+        for (to, from) in chunk.as_chunks_mut::<M>().0.iter_mut().zip(from.chunks_exact(stride)) {
+            if let Some(from) = from[first..].first_chunk::<M>() {
+                *to = *from;
+            }
         }
-    }
+    });
 }
 
 /// Adds, for each packed feature, the sum over all rows of feature times gradients.

@@ -32,7 +32,7 @@ pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matri
 pub use products::{ProductPath, add_outer_product, add_product, add_product_transposed};
 pub use sequence::{Layout, Sequence, SequenceMut};
 pub use tape::Tape;
-pub use workspace::{Pool, zeroed_vec};
+pub use workspace::{Buffer, Pool, zeroed_vec};
 
 /// How many rows (steps times batch rows) a block of time aims at: enough for large products to
 /// run at full speed, few enough for the accumulators to stay in the cache.

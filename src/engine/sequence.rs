@@ -230,27 +230,31 @@ impl<'a, F: Float> Sequence<'a, F> {
     /// # Errors
     /// Out of memory.
     pub fn to_vec(&self) -> Result<Vec<F>> {
-        self.copy_where(|_, _| true)
+        let (steps, rows, width) = self.sizes();
+        let mut copy = zeroed_vec(checked_size(&[steps, rows, width])?)?;
+        self.copy_where(&mut copy, |_, _| true);
+        Ok(copy)
     }
 
-    /// A contiguous, time-major copy of the steps and rows that `keep` accepts; zeros elsewhere.
+    /// Copies, contiguous and time-major, the steps and rows that `keep` accepts; zeros elsewhere.
     ///
-    /// # Errors
-    /// Out of memory.
-    pub fn copy_where(&self, keep: impl Fn(usize, usize) -> bool) -> Result<Vec<F>> {
+    /// # Panics
+    /// When `to` has another size.
+    pub fn copy_where(&self, to: &mut [F], keep: impl Fn(usize, usize) -> bool) {
         let Extent {
             steps, rows, width, ..
         } = self.extent;
-        let mut copy = zeroed_vec(checked_size(&[steps, rows, width])?)?;
+        assert_eq!(to.len(), steps * rows * width);
         if width > 0 {
-            for (index, to) in copy.chunks_exact_mut(width).enumerate() {
+            for (index, to) in to.chunks_exact_mut(width).enumerate() {
                 let (step, row) = (index / rows, index % rows);
                 if keep(step, row) {
                     to.copy_from_slice(self.row(step, row));
+                } else {
+                    to.fill(F::zero());
                 }
             }
         }
-        Ok(copy)
     }
 
     /// One row at one step.

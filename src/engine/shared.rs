@@ -64,4 +64,15 @@ impl<'a, F: Float> Shared<'a, F> {
         // SAFETY: inside the borrowed slice; the caller vouches for the rest.
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len()) }
     }
+
+    /// Address of `len` numbers from `start` on, which is checked. Who follows it vouches for what the
+    /// other methods ask for.
+    ///
+    /// # Panics
+    /// When they reach beyond the end.
+    #[inline(always)]
+    pub fn pointer(&self, start: usize, len: usize) -> *mut F {
+        assert!(start <= self.len && len <= self.len - start);
+        self.pointer.wrapping_add(start)
+    }
 }

@@ -3,54 +3,61 @@
 use super::Geometry;
 use super::parts::Own;
 use super::shared::Shared;
+use super::workspace::{Buffer, Pool};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
-use crate::parameters::AlignedBuffer;
+use crate::lengths::Steps;
 
 /// What the backward pass needs; made once, never changed.
 ///
 /// Both buffers are time-major. The states are those that enter each step, after resets.
 #[derive(Debug)]
-pub struct Tape<F> {
+pub struct Tape<F: Float> {
     /// (states, steps, rows, padded hidden).
-    states: AlignedBuffer<F>,
+    states: Buffer<F>,
     /// (steps, rows, blocks, saved values, lanes).
-    saved: AlignedBuffer<F>,
+    saved: Buffer<F>,
     /// steps * rows * padded hidden.
     state_len: usize,
 }
 
 impl<F: Float> Tape<F> {
-    /// An empty tape for so many steps and rows.
+    /// An empty tape.
     ///
     /// # Errors
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
-    pub fn new(geometry: &Geometry, steps: usize, rows: usize) -> Result<Self> {
-        let state_len = checked_size(&[steps, rows, geometry.padded_hidden()])?;
+    pub fn new(geometry: &Geometry, steps: &Steps, pool: &Pool<F>) -> Result<Self> {
+        let (count, rows) = (steps.steps(), steps.rows());
+        let state_len = checked_size(&[count, rows, geometry.padded_hidden()])?;
         let states = checked_size(&[geometry.cell.states(), state_len])?;
-        let saved = checked_size(&[steps, rows, geometry.saved_width()])?;
+        let saved = checked_size(&[count, rows, geometry.saved_width()])?;
         Ok(Self {
-            states: AlignedBuffer::zeroed(states)?,
-            saved: AlignedBuffer::zeroed(saved)?,
+            // What isn't written must be zero; what is need not be.
+            states: if steps.all_valid() {
+                pool.take(states)?
+            } else {
+                pool.take_zeroed(states)?
+            },
+            saved: pool.take(saved)?,
             state_len,
         })
     }
 
-    /// One state over all steps, (steps, rows, padded hidden).
-    pub(super) fn state(&self, state: usize) -> &[F] {
-        &self.states.as_slice()[state * self.state_len..][..self.state_len]
+    /// (states, steps, rows, padded hidden), and how many numbers there are of each state.
+    pub(super) fn states(&self) -> (&[F], usize) {
+        (&self.states, self.state_len)
     }
 
     /// (steps, rows, blocks, saved values, lanes).
     pub(super) fn saved(&self) -> &[F] {
-        self.saved.as_slice()
+        &self.saved
     }
 
     /// For the parts of a call.
     pub(super) fn share(&mut self) -> SharedTape<'_, F> {
         SharedTape {
-            states: Shared::new(self.states.as_mut_slice()),
-            saved: Shared::new(self.saved.as_mut_slice()),
+            states: Shared::new(&mut self.states),
+            saved: Shared::new(&mut self.saved),
             state_len: self.state_len,
         }
     }

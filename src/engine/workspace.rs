@@ -1,25 +1,39 @@
-//! Scratch memory that is used again, and allocations that may fail.
+//! Memory that is used again, and allocations that may fail.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::parameters::AlignedBuffer;
 
-/// How many buffers a pool keeps at rest: as many as one call uses at once, for two threads.
-const KEPT: usize = 8;
+/// How many buffers a pool keeps at rest: those of a training step of a few layers.
+const KEPT_BUFFERS: usize = 32;
 
-/// Scratch buffers of one module. Their content is whatever was left there.
+/// How many bytes a pool keeps at rest at most. Larger memory goes back to the system, so that a
+/// single large call doesn't hold it for good.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// A buffer at rest may be so many times as large as what is asked for, so that small requests don't
+/// use up large buffers, and some bytes larger in any case.
+const SLACK: usize = 2;
+const SLACK_BYTES: usize = 4096;
+
+/// The oldest come first.
+type Resting<F> = Mutex<Vec<AlignedBuffer<F>>>;
+
+/// Buffers of one module: scratch memory, outputs, what a backward pass will need. A buffer returns
+/// when nobody holds it any more, wherever that is. Fresh memory costs about as much as the work of
+/// a small layer: the system clears it, page by page.
 #[derive(Debug)]
 pub struct Pool<F> {
-    resting: Mutex<Vec<AlignedBuffer<F>>>,
+    resting: Arc<Resting<F>>,
 }
 
 impl<F: Float> Default for Pool<F> {
     fn default() -> Self {
         Self {
-            resting: Mutex::new(Vec::with_capacity(KEPT)),
+            resting: Arc::new(Mutex::new(Vec::with_capacity(KEPT_BUFFERS))),
         }
     }
 }
@@ -28,22 +42,25 @@ impl<F: Float> Pool<F> {
     /// A buffer of `len` numbers of unknown content, returned to the pool when dropped.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when no resting buffer is large enough and the allocator refuses.
-    pub fn take(&self, len: usize) -> Result<Scratch<'_, F>> {
+    /// [`Error::OutOfMemory`] when no resting buffer fits and the allocator refuses.
+    pub fn take(&self, len: usize) -> Result<Buffer<F>> {
+        let largest = len.saturating_mul(SLACK).max(SLACK_BYTES / size_of::<F>());
         let resting = {
             let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of several that fit, the newest: the cache may still have it.
             let best = (0..resting.len())
-                .filter(|&index| resting[index].as_slice().len() >= len)
+                .rev()
+                .filter(|&index| (len..=largest).contains(&resting[index].as_slice().len()))
                 .min_by_key(|&index| resting[index].as_slice().len());
-            best.map(|index| resting.swap_remove(index))
+            best.map(|index| resting.remove(index))
         };
-        let buffer = match resting {
-            Some(buffer) => buffer,
+        let memory = match resting {
+            Some(memory) => memory,
             None => AlignedBuffer::zeroed(len)?,
         };
-        Ok(Scratch {
-            pool: self,
-            buffer: Some(buffer),
+        Ok(Buffer {
+            home: Arc::downgrade(&self.resting),
+            memory: Some(memory),
             len,
         })
     }
@@ -52,58 +69,70 @@ impl<F: Float> Pool<F> {
     ///
     /// # Errors
     /// As [`Pool::take`].
-    pub fn take_zeroed(&self, len: usize) -> Result<Scratch<'_, F>> {
-        let mut scratch = self.take(len)?;
-        scratch.fill(F::zero());
-        Ok(scratch)
-    }
-
-    fn give_back(&self, buffer: AlignedBuffer<F>) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting.push(buffer);
-        if resting.len() > KEPT {
-            // The smallest is the cheapest to make again.
-            if let Some(smallest) =
-                (0..resting.len()).min_by_key(|&index| resting[index].as_slice().len())
-            {
-                resting.swap_remove(smallest);
-            }
-        }
+    pub fn take_zeroed(&self, len: usize) -> Result<Buffer<F>> {
+        let mut buffer = self.take(len)?;
+        buffer.fill(F::zero());
+        Ok(buffer)
     }
 }
 
 /// A buffer on loan from a [`Pool`].
 #[derive(Debug)]
-pub struct Scratch<'a, F: Float> {
-    pool: &'a Pool<F>,
+pub struct Buffer<F: Float> {
+    home: Weak<Resting<F>>,
     /// Present until dropped.
-    buffer: Option<AlignedBuffer<F>>,
+    memory: Option<AlignedBuffer<F>>,
     len: usize,
 }
 
-impl<F: Float> Deref for Scratch<'_, F> {
+impl<F: Float> Buffer<F> {
+    /// Address of the first element, for views outside of Rust.
+    #[must_use]
+    pub fn as_root_ptr(&self) -> *mut F {
+        self.memory
+            .as_ref()
+            .map_or(std::ptr::null_mut(), AlignedBuffer::as_ptr)
+    }
+}
+
+impl<F: Float> Deref for Buffer<F> {
     type Target = [F];
 
     fn deref(&self) -> &[F] {
-        self.buffer
+        self.memory
             .as_ref()
-            .map_or(&[], |buffer| &buffer.as_slice()[..self.len])
+            .map_or(&[], |memory| &memory.as_slice()[..self.len])
     }
 }
 
-impl<F: Float> DerefMut for Scratch<'_, F> {
+impl<F: Float> DerefMut for Buffer<F> {
     fn deref_mut(&mut self) -> &mut [F] {
-        self.buffer
+        self.memory
             .as_mut()
-            .map_or(&mut [], |buffer| &mut buffer.as_mut_slice()[..self.len])
+            .map_or(&mut [], |memory| &mut memory.as_mut_slice()[..self.len])
     }
 }
 
-impl<F: Float> Drop for Scratch<'_, F> {
+impl<F: Float> Drop for Buffer<F> {
     fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.pool.give_back(buffer);
+        let (Some(memory), Some(home)) = (self.memory.take(), self.home.upgrade()) else {
+            return;
+        };
+        let bytes = |memory: &AlignedBuffer<F>| size_of_val(memory.as_slice());
+        if bytes(&memory) > KEPT_BYTES {
+            return;
         }
+        // What goes back to the system does so when the lock is free again.
+        let mut too_much = Vec::new();
+        let mut resting = home.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total: usize = resting.iter().map(bytes).sum::<usize>() + bytes(&memory);
+        while resting.len() == KEPT_BUFFERS || total > KEPT_BYTES {
+            let oldest = resting.remove(0);
+            total -= bytes(&oldest);
+            too_much.push(oldest);
+        }
+        resting.push(memory);
+        drop(resting);
     }
 }
 

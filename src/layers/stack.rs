@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::cells::CellKind;
 use crate::engine::{
-    self, Backward, Forward, Layout, PackedGradients, PackedWeights, Pool, Sequence, SequenceMut,
-    Tape, zeroed_vec,
+    self, Backward, Buffer, Forward, Layout, PackedGradients, PackedWeights, Pool, Sequence,
+    SequenceMut, Tape, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -132,18 +132,18 @@ impl StackConfig {
 
 /// What a forward pass gives.
 #[derive(Debug)]
-pub struct Outcome<F> {
+pub struct Outcome<F: Float> {
     /// (steps, rows, features) in the layout asked for, or (rows, features) without sequences.
-    pub output: Vec<F>,
+    pub output: Buffer<F>,
     /// Each final state, (layers * directions, rows, hidden).
     pub states: Vec<Vec<F>>,
 }
 
 /// What a backward pass gives.
 #[derive(Debug)]
-pub struct Gradients<F> {
+pub struct Gradients<F: Float> {
     /// The gradient with respect to the input, in the layout asked for.
-    pub input: Option<Vec<F>>,
+    pub input: Option<Buffer<F>>,
     /// The gradients with respect to the initial states, (layers * directions, rows, hidden).
     pub states: Vec<Vec<F>>,
     /// The gradients of the parameters, to be added by [`crate::parameters::Gradients::add`].
@@ -152,7 +152,7 @@ pub struct Gradients<F> {
 
 /// What the backward pass of a stack needs; never changed after the forward pass.
 #[derive(Debug)]
-pub struct StackTape<F> {
+pub struct StackTape<F: Float> {
     /// The weights that the forward pass used.
     version: u64,
     steps: Steps,
@@ -160,13 +160,13 @@ pub struct StackTape<F> {
 }
 
 #[derive(Debug)]
-struct LayerTape<F> {
+struct LayerTape<F: Float> {
     /// (steps, rows, inputs), time-major, zero at invalid steps.
-    input: Vec<F>,
+    input: Buffer<F>,
     directions: Vec<Tape<F>>,
     /// What merging multiplied, where it multiplies: both directions' outputs, time-major, or
     /// their final hidden states where only these are wanted.
-    factors: Option<[Vec<F>; 2]>,
+    factors: Option<[Buffer<F>; 2]>,
 }
 
 impl<F: Float> StackTape<F> {
@@ -185,7 +185,7 @@ impl<F: Float> StackTape<F> {
 
 /// A stack of recurrent layers.
 #[derive(Debug)]
-pub struct Stack<F> {
+pub struct Stack<F: Float> {
     config: StackConfig,
     /// By layer, then direction.
     directions: Vec<Recurrent<F>>,
@@ -287,7 +287,7 @@ impl<F: SimdFloat> Stack<F> {
         interrupt: &Interrupt<'_>,
     ) -> Result<Outcome<F>> {
         let mut states = StateBuffers::new(&self.config, steps.rows(), self.lanes(), initial)?;
-        let mut lower: Option<Vec<F>> = None;
+        let mut lower: Option<Buffer<F>> = None;
         for layer in 0..self.config.num_layers {
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
             let x = match &lower {
@@ -322,14 +322,17 @@ impl<F: SimdFloat> Stack<F> {
         let mut states = StateBuffers::new(&self.config, steps.rows(), self.lanes(), initial)?;
         let mut layers = Vec::with_capacity(self.config.num_layers);
         // Padding may hold anything, and zero times NaN would spoil the weights' gradients.
-        let mut x =
-            input.copy_where(|step, row| steps.valid(step).is_none_or(|valid| valid[row]))?;
+        let (count, rows, width) = input.sizes();
+        let mut x = self.pool.take(checked_size(&[count, rows, width])?)?;
+        input.copy_where(&mut x, |step, row| {
+            steps.valid(step).is_none_or(|valid| valid[row])
+        });
         let mut top = None;
         for layer in 0..self.config.num_layers {
             let mut tapes = (0..self.config.directions().len())
                 .map(|_| {
                     let geometry = self.directions_of(layer)[0].geometry();
-                    Tape::new(geometry, steps.steps(), steps.rows())
+                    Tape::new(geometry, &steps, &self.pool)
                 })
                 .collect::<Result<Vec<_>>>()?;
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
@@ -342,14 +345,17 @@ impl<F: SimdFloat> Stack<F> {
             let sequence = Sequence::contiguous(&x, Layout::TimeMajor, sizes);
             let (output, factors) =
                 self.forward_layer(layer, sequence, &mut states, &pass, Some(&mut tapes))?;
-            let next = if layer + 1 < self.config.num_layers {
-                output.unwrap_or_default()
-            } else {
-                top = output;
-                Vec::new()
+            let input = match output {
+                Some(output) if layer + 1 < self.config.num_layers => {
+                    std::mem::replace(&mut x, output)
+                }
+                output => {
+                    top = output;
+                    std::mem::replace(&mut x, self.pool.take(0)?)
+                }
             };
             layers.push(LayerTape {
-                input: std::mem::replace(&mut x, next),
+                input,
                 directions: tapes,
                 factors,
             });
@@ -395,7 +401,7 @@ impl<F: SimdFloat> Stack<F> {
             self.add_final_gradient(tape, dy, &mut states);
         }
         let mut buffer = parameters.gradient_scratch()?;
-        let mut upper: Option<Vec<F>> = None;
+        let mut upper: Option<Buffer<F>> = None;
         let mut input = None;
         for layer in (0..config.num_layers).rev() {
             let sizes = (steps, rows, config.output_size());
@@ -410,7 +416,7 @@ impl<F: SimdFloat> Stack<F> {
                 input_layout
             };
             let mut dx = match layout {
-                Some(_) => Some(zeroed_vec(checked_size(&[steps, rows, inputs])?)?),
+                Some(_) => Some(self.pool.take(checked_size(&[steps, rows, inputs])?)?),
                 None => None,
             };
             let layer_tape = &tape.layers[layer];
@@ -489,6 +495,15 @@ impl<F: SimdFloat> Stack<F> {
         }
     }
 
+    /// Memory for an output, of which the valid steps will be written.
+    fn output(&self, steps: &Steps, len: usize) -> Result<Buffer<F>> {
+        if steps.all_valid() {
+            self.pool.take(len)
+        } else {
+            self.pool.take_zeroed(len)
+        }
+    }
+
     /// All directions of one layer: the merged output, unless only final states are wanted, and
     /// the directions' own outputs where the backward pass will need them.
     #[allow(clippy::type_complexity)] // a pair of two optional arrays, explained above
@@ -499,7 +514,7 @@ impl<F: SimdFloat> Stack<F> {
         states: &mut StateBuffers<F>,
         pass: &LayerPass<'_, F>,
         mut tapes: Option<&mut Vec<Tape<F>>>,
-    ) -> Result<(Option<Vec<F>>, Option<[Vec<F>; 2]>)> {
+    ) -> Result<(Option<Buffer<F>>, Option<[Buffer<F>; 2]>)> {
         let config = &self.config;
         let (steps, rows) = (pass.steps.steps(), pass.steps.rows());
         let hidden = config.hidden_size;
@@ -528,8 +543,8 @@ impl<F: SimdFloat> Stack<F> {
             run([None, None])?;
             let multiplied =
                 training && config.is_bidirectional() && config.merge_mode == MergeMode::Mul;
-            let finals = |index| -> Result<Vec<F>> {
-                let mut finals = zeroed_vec(checked_size(&[rows, hidden])?)?;
+            let finals = |index| -> Result<Buffer<F>> {
+                let mut finals = self.pool.take(checked_size(&[rows, hidden])?)?;
                 for (row, to) in finals.chunks_exact_mut(hidden).enumerate() {
                     to.copy_from_slice(states.hidden_row(layer, index, row));
                 }
@@ -545,14 +560,14 @@ impl<F: SimdFloat> Stack<F> {
         let side_by_side = !config.is_bidirectional() || config.merge_mode == MergeMode::Concat;
         if side_by_side {
             let width = config.output_size();
-            let mut output = zeroed_vec(checked_size(&[steps, rows, width])?)?;
+            let mut output = self.output(pass.steps, checked_size(&[steps, rows, width])?)?;
             let sequence = SequenceMut::contiguous(&mut output, pass.layout, (steps, rows, width));
             let (first, second) = sequence.split_columns(hidden);
             run([Some(first), Some(second)])?;
             return Ok((Some(output), None));
         }
         let len = checked_size(&[steps, rows, hidden])?;
-        let mut outputs = [zeroed_vec(len)?, zeroed_vec(len)?];
+        let mut outputs = [self.output(pass.steps, len)?, self.output(pass.steps, len)?];
         // The backward pass reads the factors time-major, whatever the caller's layout.
         let layout = if config.merge_mode == MergeMode::Mul && training {
             Layout::TimeMajor
@@ -568,7 +583,7 @@ impl<F: SimdFloat> Stack<F> {
         });
         run(sequences)?;
         if config.merge_mode == MergeMode::Mul && training {
-            let mut merged = zeroed_vec(len)?;
+            let mut merged = self.pool.take(len)?;
             let mut target =
                 SequenceMut::contiguous(&mut merged, pass.layout, (steps, rows, hidden));
             for step in 0..steps {
@@ -587,14 +602,14 @@ impl<F: SimdFloat> Stack<F> {
     }
 
     /// Turns the last layer's output or final hidden states, and all states, into arrays.
-    fn outcome(&self, output: Option<Vec<F>>, states: StateBuffers<F>) -> Result<Outcome<F>> {
+    fn outcome(&self, output: Option<Buffer<F>>, states: StateBuffers<F>) -> Result<Outcome<F>> {
         let config = &self.config;
-        let output = if config.return_sequences {
-            output.unwrap_or_default()
+        let output = if let Some(output) = output {
+            output
         } else {
             let top = config.num_layers - 1;
             let (rows, hidden, width) = (states.rows, config.hidden_size, config.output_size());
-            let mut merged = zeroed_vec(checked_size(&[rows, width])?)?;
+            let mut merged = self.pool.take(checked_size(&[rows, width])?)?;
             for index in 0..config.directions().len() {
                 for row in 0..rows {
                     let from = states.hidden_row(top, index, row);
@@ -634,7 +649,7 @@ impl<F: SimdFloat> Stack<F> {
             }
             MergeMode::Sum => return Ok(OwnGradient::Borrowed(merged)),
             MergeMode::Average | MergeMode::Mul => {
-                zeroed_vec(checked_size(&[steps, rows, hidden])?)?
+                self.pool.take(checked_size(&[steps, rows, hidden])?)?
             }
         };
         let half = F::of(0.5);
@@ -697,11 +712,11 @@ struct LayerPass<'a, F> {
 }
 
 /// The gradient of one direction's output.
-enum OwnGradient<'a, F> {
+enum OwnGradient<'a, F: Float> {
     /// A part of the merged gradient.
     Borrowed(Sequence<'a, F>),
     /// Made from it; time-major, with its width.
-    Owned(Vec<F>, usize),
+    Owned(Buffer<F>, usize),
 }
 
 impl<F: Float> OwnGradient<'_, F> {

@@ -289,7 +289,7 @@ fn instruction_sets_agree() {
             };
             let expected = run(InstructionSet::Portable);
             for set in sets() {
-                for (got, truth) in run(set).iter().zip(&expected) {
+                for (got, truth) in run(set).iter().zip(expected.iter()) {
                     assert!(
                         (got - truth).abs() < 1e-13,
                         "{set:?}, {hidden} units, {rows} rows: {got} is not {truth}"
@@ -329,7 +329,7 @@ fn strides_do_not_change_the_result() {
             .output
     };
     let strided = Sequence::contiguous(&batch_major, Layout::BatchMajor, (STEPS, ROWS, width));
-    assert_eq!(run(strided), run(case.input(&case.x)));
+    assert_eq!(*run(strided), *run(case.input(&case.x)));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn check_steps<F: SimdFloat>(set: InstructionSet, config: StackConfig, rows: usi
         .flat_map(|x| step(&mut stream, x))
         .collect();
     let what = format!("{set:?}, {rows} rows, {config:?}");
-    assert_eq!(steps, whole.output, "{what}");
+    assert_eq!(steps, *whole.output, "{what}");
     let states = stream.states().expect("small states fit into memory");
     assert_eq!(states, [whole.states], "{what}");
 }
