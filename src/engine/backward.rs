@@ -8,8 +8,9 @@ use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Layout, Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::Tape;
+use super::tile::MAX_TILE_ROWS;
 use super::workspace::Pool;
-use super::{step_at, steps_at, steps_per_block};
+use super::{step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -70,11 +71,7 @@ pub fn backward<F: SimdFloat>(
         passes: 2,
     };
     let plan = Plan::new::<F>(&geometry, work);
-    let act = |job: &Job<'_, F>, part: &Part<'_>| {
-        with_cell!(geometry.cell, cell => {
-            dispatch(geometry.set, Run { cell, job, part, pool })
-        })
-    };
+    let act = |job: &Job<'_, F>, part: Part<'_, F>| with_cell!(geometry.cell, cell => dispatch(geometry.set, Run { cell, job, part }));
     let block_rows = checked_size(&[steps_per_block(rows).min(steps), rows])?;
     let (inputs, hidden) = (geometry.inputs, geometry.hidden);
     let per_call = [
@@ -82,6 +79,10 @@ pub fn backward<F: SimdFloat>(
         checked_size(&[block_rows, inputs])?,
         checked_size(&[block_rows, hidden])?,
     ];
+    // A tile of a product with the transposed weights, and the gradients of one register set.
+    let tile = MAX_TILE_ROWS * geometry.panel();
+    let column = checked_size(&[block_rows, geometry.register_set()])?;
+    let per_part = whole_lines::<F>(tile + column);
     let mut is_first = true;
     for group in calls.chunks_mut(plan.together()) {
         // Calls side by side can't add to the same numbers.
@@ -91,8 +92,8 @@ pub fn backward<F: SimdFloat>(
         };
         let mut further = pool.take(further)?;
         let mut further_dx = further.chunks_exact_mut((steps * rows * inputs).max(1));
-        let mut scratch = pool.take(checked_size(&[group.len(), per_call.iter().sum()])?)?;
-        let mut rest = &mut scratch[..];
+        let mut shared = pool.take(checked_size(&[group.len(), per_call.iter().sum()])?)?;
+        let mut rest = &mut shared[..];
         let mut dx = input_gradient.as_mut().map(SequenceMut::share);
         let jobs: Vec<Job<'_, F>> = group
             .iter_mut()
@@ -111,7 +112,8 @@ pub fn backward<F: SimdFloat>(
                 Job::new(call, shared, own_dx, adds)
             })
             .collect::<Result<_>>()?;
-        plan.run(&jobs, interrupt, act)?;
+        let mut scratch = pool.take(checked_size(&[plan.parts(jobs.len()), per_part])?)?;
+        plan.run(&jobs, &mut scratch, interrupt, act)?;
         drop(jobs);
         is_first = false;
         if let Some(dx) = &mut input_gradient {
@@ -190,8 +192,7 @@ impl<'a, F: Float> Job<'a, F> {
 struct Run<'a, F: Float, C> {
     cell: C,
     job: &'a Job<'a, F>,
-    part: &'a Part<'a>,
-    pool: &'a Pool<F>,
+    part: Part<'a, F>,
 }
 
 impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
@@ -199,7 +200,7 @@ impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
 
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) -> Result<()> {
-        run::<V, C>(self.cell, self.job, self.part, self.pool)
+        run::<V, C>(self.cell, self.job, self.part)
     }
 }
 
@@ -207,20 +208,18 @@ impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
 fn run<V: Vector, C: Cell>(
     cell: C,
     job: &Job<'_, V::Element>,
-    part: &Part<'_>,
-    pool: &Pool<V::Element>,
+    mut part: Part<'_, V::Element>,
 ) -> Result<()> {
     let geometry = job.weights.geometry();
     let transposed = job.transposed;
     let (count, rows) = (job.steps.steps(), job.steps.rows());
     let (inputs, hidden, padded) = (geometry.inputs, geometry.hidden, geometry.padded_hidden());
     let width = geometry.width();
-    let own = Own::new(geometry, part, rows);
+    let own = Own::new(geometry, &part, rows);
     let per_block = steps_per_block(rows).min(count);
-    // A tile of a product with the transposed weights.
-    let mut tile = pool.take(V::TILE_ROWS * geometry.panel())?;
-    // The gradients of one register set of a whole block.
-    let mut column = pool.take(per_block * rows * geometry.register_set())?;
+    let scratch = std::mem::take(&mut part.scratch);
+    let (tile, column) = scratch.split_at_mut(MAX_TILE_ROWS * geometry.panel());
+    let part = &part;
 
     for block in (0..count.div_ceil(per_block.max(1))).rev() {
         let start = block * per_block;
@@ -252,7 +251,7 @@ fn run<V: Vector, C: Cell>(
                         panels,
                         single: rows == 1,
                     };
-                    operands.run::<V>(width, &mut tile, |row, from, values| {
+                    operands.run::<V>(width, tile, |row, from, values| {
                         let at = (own.rows.start + row) * padded + from;
                         add(job.state_gradient.write(at..at + values.len()), values);
                     });
@@ -296,7 +295,7 @@ fn run<V: Vector, C: Cell>(
                     panels: 0..inputs.div_ceil(geometry.panel()),
                     single: block_rows == 1,
                 };
-                operands.run::<V>(width, &mut tile, |row, from, values| {
+                operands.run::<V>(width, tile, |row, from, values| {
                     let row = own_rows.start + row;
                     let place = from..from + values.len();
                     let to = dx.write(times.start + row / rows, row % rows, place);

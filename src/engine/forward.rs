@@ -2,20 +2,35 @@
 
 use std::ops::Range;
 
+use super::gradient_products::add_to;
 use super::packing::PackedWeights;
 use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::{SharedTape, Tape};
-use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
+use super::tile::{MAX_TILE_ROWS, STREAMS, for_row_chunks, load_rows, sweep, sweep_row};
 use super::workspace::Pool;
-use super::{step_at, steps_at, steps_per_block};
+use super::{CACHED_BYTES, step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
-use crate::error::Result;
+use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
+
+/// How many bytes of weights at either end a single row computes as chunks of their own, see
+/// [`chunks`]: most of the nearest cache. Weights of up to so many bytes stay there anyway.
+const EDGE_BYTES: usize = 32 << 10;
+
+/// The first weights, those in the middle, the last ones.
+const CHUNKS: usize = 3;
+
+/// How many register sets the results of a tile have: of rows, or of all chunks of a single row.
+const TILES: usize = if MAX_TILE_ROWS > STREAMS * CHUNKS {
+    MAX_TILE_ROWS
+} else {
+    STREAMS * CHUNKS
+};
 
 /// The operands of one call.
 pub struct Forward<'a, F: Float> {
@@ -65,21 +80,34 @@ pub fn forward<F: SimdFloat>(
         passes: 1,
     };
     let plan = Plan::new::<F>(&geometry, work);
-    let act = |job: &Job<'_, F>, part: &Part<'_>| {
-        with_cell!(geometry.cell, cell => {
-            dispatch(geometry.set, Run { cell, job, part, pool })
+    // A single row goes through the input weights in blocks of time, which then are the tile's rows,
+    // and so do rows whose weights would come from far away at every step. Otherwise both products
+    // run in one sweep.
+    let bytes = geometry.weights().saturating_mul(size_of::<F>());
+    let hoisted = (rows == 1 || bytes > CACHED_BYTES).then(|| steps_per_block(rows).min(steps));
+    let set = geometry.register_set();
+    let (part_rows, part_blocks) = plan.largest_part();
+    let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
+    let per_part = whole_lines::<F>(sums + (TILES + STREAMS) * set);
+    let zigzag = geometry.width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
+    let act = |job: &Job<'_, F>, part: Part<'_, F>| {
+        with_cell!(geometry.cell, cell => match (rows, zigzag) {
+            (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
+            (1, false) => dispatch(geometry.set, Run::<_, _, true, false> { cell, job, part }),
+            _ => dispatch(geometry.set, Run::<_, _, false, false> { cell, job, part }),
         })
     };
     for group in calls.chunks_mut(plan.together()) {
         let mut hidden = pool.take(group.len() * per_state)?;
+        let mut scratch = pool.take(checked_size(&[plan.parts(group.len()), per_part])?)?;
         let mut jobs = group
             .iter_mut()
             .zip(hidden.chunks_exact_mut(per_state))
-            .map(|(call, hidden)| Job::new(call, hidden));
+            .map(|(call, hidden)| Job::new(call, hidden, hoisted));
         match jobs.len() {
             // Without the list: a step of a stream allocates nothing.
-            1 => plan.run(jobs.next().as_slice(), interrupt, act)?,
-            _ => plan.run(&jobs.collect::<Vec<_>>(), interrupt, act)?,
+            1 => plan.run(jobs.next().as_slice(), &mut scratch, interrupt, act)?,
+            _ => plan.run(&jobs.collect::<Vec<_>>(), &mut scratch, interrupt, act)?,
         }
     }
     Ok(())
@@ -91,6 +119,8 @@ struct Job<'a, F: Float> {
     input: Sequence<'a, F>,
     steps: &'a Steps,
     direction: Direction,
+    /// For how many steps at a time the input products are made ahead, if they are.
+    hoisted: Option<usize>,
     /// (rows, padded hidden) each: the hidden states that a step reads, and those that it makes, in
     /// turn. They start in the first, and end there.
     hidden: [Shared<'a, F>; 2],
@@ -101,7 +131,11 @@ struct Job<'a, F: Float> {
 }
 
 impl<'a, F: Float> Job<'a, F> {
-    fn new(call: &'a mut Forward<'_, F>, second_hidden: &'a mut [F]) -> Self {
+    fn new(
+        call: &'a mut Forward<'_, F>,
+        second_hidden: &'a mut [F],
+        hoisted: Option<usize>,
+    ) -> Self {
         let geometry = call.weights.geometry();
         let (steps, rows) = (call.steps.steps(), call.steps.rows());
         let per_state = rows * geometry.padded_hidden();
@@ -114,6 +148,7 @@ impl<'a, F: Float> Job<'a, F> {
             input: call.input,
             steps: call.steps,
             direction: call.direction,
+            hoisted,
             hidden: [Shared::new(hidden), Shared::new(second_hidden)],
             others: Shared::new(others),
             output: call.output.as_mut().map(SequenceMut::share),
@@ -122,53 +157,52 @@ impl<'a, F: Float> Job<'a, F> {
     }
 }
 
-struct Run<'a, F: Float, C> {
+/// The work of one part: of a single row, whose weights are too large for the nearest cache or not,
+/// or of several rows. Small functions, because in large ones the compiler stops to inline.
+struct Run<'a, F: Float, C, const SINGLE: bool, const ZIGZAG: bool> {
     cell: C,
     job: &'a Job<'a, F>,
-    part: &'a Part<'a>,
-    pool: &'a Pool<F>,
+    part: Part<'a, F>,
 }
 
-impl<F: SimdFloat, C: Cell> Kernel<F> for Run<'_, F, C> {
+impl<F: SimdFloat, C: Cell, const SINGLE: bool, const ZIGZAG: bool> Kernel<F>
+    for Run<'_, F, C, SINGLE, ZIGZAG>
+{
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) -> Result<()> {
-        run::<V, C>(self.cell, self.job, self.part, self.pool)
+        run::<V, C, SINGLE, ZIGZAG>(self.cell, self.job, self.part)
     }
 }
 
 #[inline(always)]
-fn run<V: Vector, C: Cell>(
+fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     cell: C,
     job: &Job<'_, V::Element>,
-    part: &Part<'_>,
-    pool: &Pool<V::Element>,
+    mut part: Part<'_, V::Element>,
 ) -> Result<()> {
     const {
         assert!(C::PHASES == 1, "this engine computes one-phase cells");
     }
     let geometry = job.weights.geometry();
     let (count, rows) = (job.steps.steps(), job.steps.rows());
-    // A single row goes through the input weights in blocks of time, which then are the tile's
-    // rows; with several rows, both products run in one sweep.
-    let hoisted = rows == 1;
-    let width = part.blocks.len() * geometry.register_set();
-    let per_block = if hoisted {
-        steps_per_block(rows).min(count)
-    } else {
-        1
-    };
-    let mut input_sums = pool.take(if hoisted { per_block * width } else { 0 })?;
-    let mut scratch = pool.take(V::TILE_ROWS.max(STREAMS) * geometry.register_set())?;
+    let set = geometry.register_set();
+    let width = part.blocks.len() * set;
+    let per_step = part.rows.len() * width;
+    let (zeros, scratch) = std::mem::take(&mut part.scratch).split_at_mut(STREAMS * set);
+    zeros.fill(num_traits::Zero::zero());
+    let (tiles, input_sums) = scratch.split_at_mut(TILES * set);
+    let per_block = job.hoisted.unwrap_or(1);
+    let part = &part;
     let own = Own::new(geometry, part, rows);
     let mut current = 0;
 
     for start in (0..count).step_by(per_block.max(1)) {
         let end = (start + per_block).min(count);
         let times = steps_at(job.direction, count, &(start..end));
-        if hoisted {
-            input_products::<V, C>(job, &part.blocks, times.clone(), &mut input_sums);
+        if job.hoisted.is_some() {
+            input_products::<V, C, SINGLE>(job, part, times.clone(), input_sums);
         }
         for position in start..end {
             part.check()?;
@@ -195,15 +229,20 @@ fn run<V: Vector, C: Cell>(
                 to: &job.hidden[1 - current],
                 saved_start: step * rows * geometry.saved_width(),
                 valid,
-                scratch: &mut scratch,
+                backwards: position % 2 == 1,
+                zeros,
+                scratch: tiles,
                 padded: geometry.padded_hidden(),
                 per_state: rows * geometry.padded_hidden(),
             };
-            if hoisted {
-                let sums = &input_sums[(step - times.start) * width..][..width];
-                step_row::<V, C>(cell, &mut stage, sums, &part.blocks);
+            let sums = job
+                .hoisted
+                .map(|_| &input_sums[(step - times.start) * per_step..][..per_step]);
+            if SINGLE {
+                let sums = sums.unwrap_or(&[]);
+                step_row::<V, C, ZIGZAG>(cell, &mut stage, sums, &part.blocks);
             } else {
-                step_rows::<V, C>(cell, &mut stage, step, part);
+                step_rows::<V, C>(cell, &mut stage, step, part, sums);
             }
             // SAFETY: the part's own places, and of the state that all read only those which it has
             // just written.
@@ -267,55 +306,81 @@ struct Stage<'a, F: Float> {
     /// Where the step's saved values start, (rows, blocks, saved values, lanes).
     saved_start: usize,
     valid: Option<&'a [bool]>,
+    /// Whether to go through the weights from the end, which the cache still has from the step
+    /// before.
+    backwards: bool,
+    /// As many as a single row's streams have sums.
+    zeros: &'a [F],
     /// A tile's sums.
     scratch: &'a mut [F],
     padded: usize,
     per_state: usize,
 }
 
-/// Biases plus input products of some registers of units, for a block of steps of a single row.
+/// Biases plus input products of a part's rows and units for a block of steps: (steps, rows, units).
 #[inline(always)]
-fn input_products<V: Vector, C: Cell>(
+fn input_products<V: Vector, C: Cell, const SINGLE: bool>(
     job: &Job<'_, V::Element>,
-    blocks: &Range<usize>,
+    part: &Part<'_, V::Element>,
     times: Range<usize>,
     sums: &mut [V::Element],
 ) {
     let geometry = job.weights.geometry();
     let (inputs, set) = (geometry.inputs, geometry.register_set());
-    let width = blocks.len() * set;
-    assert!(sums.len() >= times.len() * width);
-    for (index, block) in blocks.clone().enumerate() {
+    let (rows, width) = (part.rows.len(), part.blocks.len() * set);
+    assert!(sums.len() >= times.len() * rows * width);
+    // The steps of a single row are the rows of its tiles.
+    let (outer, inner, stride) = if SINGLE {
+        let first = times.start;
+        (first..first + 1, times.len(), job.input.step_stride())
+    } else {
+        (times, rows, job.input.row_stride())
+    };
+    for (index, block) in part.blocks.clone().enumerate() {
         let bias = &job.weights.bias()[block * set..][..set];
         let panel = &job.weights.input()[block * inputs * set..][..inputs * set];
-        for_row_chunks!(V, times.len(), first, M => {
-            // SAFETY: the chunk's steps are steps of the input, whose rows have `inputs` numbers;
-            // bias and panel hold the block's register sets; the sums' rows hold `width` numbers.
-            unsafe {
-                let seed = C::Accumulators::<V>::load(bias.as_ptr());
-                let x = job.input.row_ptr(times.start + first, 0);
-                let strides = (job.input.step_stride(), 1);
-                let tile = sweep::<V, _, M>([seed; M], inputs, x, strides, panel.as_ptr());
-                for (m, row) in tile.iter().enumerate() {
-                    row.store(sums.as_mut_ptr().add((first + m) * width + index * set));
+        for (outer_index, step) in outer.clone().enumerate() {
+            for_row_chunks!(V, inner, first, M => {
+                // SAFETY: the chunk's rows are rows of the input, with `inputs` numbers each; bias
+                // and panel hold the block's register sets; the sums' rows hold `width` numbers.
+                unsafe {
+                    let seed = C::Accumulators::<V>::load(bias.as_ptr());
+                    let x = job.input.row_ptr(step, part.rows.start);
+                    let x = x.wrapping_offset(first.cast_signed() * stride);
+                    let tile = sweep::<V, _, M>([seed; M], inputs, x, (stride, 1), panel.as_ptr());
+                    for (m, row) in tile.iter().enumerate() {
+                        let at = (outer_index * inner + first + m) * width + index * set;
+                        row.store(sums.as_mut_ptr().add(at));
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }
 
-/// One step of several rows: input and recurrent product in one sweep, then the cell.
+/// One step of several rows: the input product in the same sweep, unless its sums are made; the
+/// recurrent product; then the cell.
 #[inline(always)]
 fn step_rows<V: Vector, C: Cell>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     step: usize,
-    part: &Part<'_>,
+    part: &Part<'_, V::Element>,
+    input_sums: Option<&[V::Element]>,
 ) {
     let (weights, input) = (stage.job.weights, &stage.job.input);
     let geometry = weights.geometry();
     let (inputs, hidden, set) = (geometry.inputs, geometry.hidden, geometry.register_set());
-    for block in part.blocks.clone() {
+    let (first_block, blocks) = (part.blocks.start, part.blocks.len());
+    let width = blocks * set;
+    assert!(input_sums.is_none_or(|sums| sums.len() == part.rows.len() * width));
+    for index in 0..blocks {
+        let index = if stage.backwards {
+            blocks - 1 - index
+        } else {
+            index
+        };
+        let block = first_block + index;
         let bias = &weights.bias()[block * set..][..set];
         let of_input = &weights.input()[block * inputs * set..][..inputs * set];
         let of_hidden = &weights.hidden()[block * hidden * set..][..hidden * set];
@@ -326,14 +391,19 @@ fn step_rows<V: Vector, C: Cell>(
                 assert!(stage.scratch.len() >= M * set);
                 // SAFETY: the chunk's rows are rows of the input at this step, with `inputs` numbers
                 // each, and of the hidden state, with `padded >= hidden` numbers each, which nobody
-                // writes during the step; bias and panels hold the block's register sets; the
-                // scratch holds the tile.
+                // writes during the step; bias and panels hold the block's register sets, and the
+                // sums those of each row and block; the scratch holds the tile.
                 unsafe {
                     let h = stage.from.read(row * stage.padded..(row + M) * stage.padded);
-                    let seed = C::Accumulators::<V>::load(bias.as_ptr());
-                    let x = input.row_ptr(step, row);
-                    let strides = (input.row_stride(), 1);
-                    let tile = sweep::<V, _, M>([seed; M], inputs, x, strides, of_input.as_ptr());
+                    let tile: [C::Accumulators<V>; M] = if let Some(sums) = input_sums {
+                        let sums = sums.as_ptr().add(first * width + index * set);
+                        load_rows(sums, width)
+                    } else {
+                        let seed = C::Accumulators::<V>::load(bias.as_ptr());
+                        let x = input.row_ptr(step, row);
+                        let strides = (input.row_stride(), 1);
+                        sweep::<V, _, M>([seed; M], inputs, x, strides, of_input.as_ptr())
+                    };
                     let strides = (stage.padded.cast_signed(), 1);
                     let tile =
                         sweep::<V, _, M>(tile, hidden, h.as_ptr(), strides, of_hidden.as_ptr());
@@ -353,53 +423,122 @@ fn step_rows<V: Vector, C: Cell>(
 
 /// One step of a single row, whose input products are made: several blocks of units side by side.
 #[inline(always)]
-fn step_row<V: Vector, C: Cell>(
+fn step_row<V: Vector, C: Cell, const ZIGZAG: bool>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     input_sums: &[V::Element],
     blocks: &Range<usize>,
 ) {
     let set = stage.job.weights.geometry().register_set();
-    let mut index = 0;
-    while index + STREAMS <= blocks.len() {
-        let sums = &input_sums[index * set..][..STREAMS * set];
-        step_streams::<V, C, STREAMS>(cell, stage, sums, blocks.start + index);
-        index += STREAMS;
-    }
-    while index < blocks.len() {
-        let sums = &input_sums[index * set..][..set];
-        step_streams::<V, C, 1>(cell, stage, sums, blocks.start + index);
-        index += 1;
+    let (groups, single) = (blocks.len() / STREAMS, blocks.len() % STREAMS);
+    let count = groups + single;
+    for turn in 0..count {
+        let group = if ZIGZAG && stage.backwards {
+            count - 1 - turn
+        } else {
+            turn
+        };
+        if group < groups {
+            let index = group * STREAMS;
+            let sums = &input_sums[index * set..][..STREAMS * set];
+            step_streams::<V, C, STREAMS, ZIGZAG>(cell, stage, sums, blocks.start + index);
+        } else {
+            let index = groups * STREAMS + (group - groups);
+            let sums = &input_sums[index * set..][..set];
+            step_streams::<V, C, 1, ZIGZAG>(cell, stage, sums, blocks.start + index);
+        }
     }
 }
 
+/// One step of G blocks of units of a single row.
 #[inline(always)]
-fn step_streams<V: Vector, C: Cell, const G: usize>(
+fn step_streams<V: Vector, C: Cell, const G: usize, const ZIGZAG: bool>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     input_sums: &[V::Element],
     block: usize,
 ) {
-    let weights = stage.job.weights;
-    let (hidden, set) = (weights.geometry().hidden, weights.geometry().register_set());
-    let weights = &weights.hidden()[block * hidden * set..][..G * hidden * set];
-    assert!(input_sums.len() == G * set && stage.scratch.len() >= G * set);
-    // SAFETY: the sums hold G register sets, the weights G streams of `hidden` register sets, the
-    // hidden state, which nobody writes during the step, `hidden` numbers, and the scratch the G
-    // results.
-    unsafe {
-        let h = stage.from.read(0..hidden);
-        let seeds: [C::Accumulators<V>; G] =
-            std::array::from_fn(|g| C::Accumulators::<V>::load(input_sums.as_ptr().add(g * set)));
-        let stream = hidden * set;
-        let tile = sweep_row::<V, _, G>(seeds, hidden, (h.as_ptr(), 0), (weights.as_ptr(), stream));
-        for (g, sums) in tile.iter().enumerate() {
-            sums.store(stage.scratch.as_mut_ptr().add(g * set));
+    let geometry = stage.job.weights.geometry();
+    let (hidden, set) = (geometry.hidden, geometry.register_set());
+    assert!(input_sums.len() == G * set && stage.scratch.len() >= CHUNKS * G * set);
+    let at_edge = block == 0 || block + G == geometry.blocks();
+    if ZIGZAG && at_edge {
+        let chunks = chunks::<V, C, G>(stage, block);
+        for turn in 0..CHUNKS {
+            let chunk = if stage.backwards {
+                CHUNKS - 1 - turn
+            } else {
+                turn
+            };
+            let seeds = if chunk == 0 { input_sums } else { stage.zeros };
+            sweep_chunk::<V, C, G>(stage, block, seeds, &chunks[chunk], chunk);
         }
+        // Always in this order, whichever way the chunks were computed.
+        let sums = stage.scratch.as_mut_ptr();
+        for index in G..CHUNKS * G {
+            // SAFETY: register sets of the scratch.
+            unsafe {
+                let values = C::Accumulators::<V>::load(sums.add(index * set));
+                add_to::<V, _>(sums.add(index % G * set), values);
+            }
+        }
+    } else {
+        sweep_chunk::<V, C, G>(stage, block, input_sums, &(0..hidden), 0);
     }
     for g in 0..G {
         apply_cell::<V, C>(cell, stage, g, 0, block + g);
     }
+}
+
+/// Adds a chunk of features' products to the sums of G blocks of units; the results go to the scratch
+/// as its G sets number `chunk`.
+#[inline(always)]
+fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
+    stage: &mut Stage<'_, V::Element>,
+    block: usize,
+    sums: &[V::Element],
+    features: &Range<usize>,
+    chunk: usize,
+) {
+    let geometry = stage.job.weights.geometry();
+    let (hidden, set) = (geometry.hidden, geometry.register_set());
+    let weights = &stage.job.weights.hidden()[block * hidden * set..][..G * hidden * set];
+    let to = &mut stage.scratch[chunk * G * set..][..G * set];
+    assert!(sums.len() >= G * set);
+    // SAFETY: the sums hold G register sets; the weights hold G streams of `hidden` register sets, of
+    // which the features are some; nobody writes the hidden state during the step; there is place for
+    // the G results.
+    unsafe {
+        let seeds: [C::Accumulators<V>; G] = load_rows(sums.as_ptr(), set);
+        let h = &stage.from.read(0..hidden)[features.clone()];
+        let from = (weights.as_ptr().add(features.start * set), hidden * set);
+        let tile = sweep_row::<V, _, G>(seeds, features.len(), (h.as_ptr(), 0), from);
+        for (g, sums) in tile.iter().enumerate() {
+            sums.store(to.as_mut_ptr().add(g * set));
+        }
+    }
+}
+
+/// The chunks of features in which G blocks of units of a single row are computed: a step that goes
+/// through the weights from the other end than the one before starts with those that it read last,
+/// which the nearest cache still has. The sums of the chunks are added in one order, so that results
+/// don't depend on the way; that is why they are not simply summed up backwards.
+#[inline(always)]
+fn chunks<V: Vector, C: Cell, const G: usize>(
+    stage: &Stage<'_, V::Element>,
+    block: usize,
+) -> [Range<usize>; CHUNKS] {
+    let geometry = stage.job.weights.geometry();
+    let hidden = geometry.hidden;
+    let registers = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES * G;
+    let edge = (EDGE_BYTES / (registers * size_of::<V::Element>())).min(hidden);
+    let start = if block == 0 { edge } else { 0 };
+    let end = if block + G == geometry.blocks() {
+        (hidden - edge).max(start)
+    } else {
+        hidden
+    };
+    [0..start, start..end, end..hidden]
 }
 
 /// The cell on one register of units of one row, whose sums are the scratch's entry `index`. The

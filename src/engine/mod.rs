@@ -38,6 +38,15 @@ pub use workspace::{Buffer, Pool, zeroed_vec};
 /// run at full speed, few enough for the accumulators to stay in the cache.
 const BLOCK_ROWS: usize = 384;
 
+/// How many bytes of weights a processor has in a cache of its own: one or two megabytes in those of
+/// these years.
+const CACHED_BYTES: usize = 2 << 20;
+
+/// The next multiple of a cache line.
+fn whole_lines<F>(len: usize) -> usize {
+    len.next_multiple_of(64 / size_of::<F>())
+}
+
 /// How many steps a block of time has; a function of the shape alone, so that results are too.
 fn steps_per_block(rows: usize) -> usize {
     (BLOCK_ROWS / rows.max(1)).max(1)

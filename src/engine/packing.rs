@@ -53,6 +53,13 @@ impl Geometry {
         self.padded_hidden() * self.cell.accumulators().len()
     }
 
+    /// Numbers in the packed weights without the biases.
+    #[must_use]
+    pub fn weights(&self) -> usize {
+        self.width()
+            .saturating_mul(self.inputs.saturating_add(self.hidden))
+    }
+
     /// Numbers in all accumulators of one register of units.
     #[must_use]
     pub fn register_set(&self) -> usize {

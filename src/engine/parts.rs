@@ -11,10 +11,10 @@
 
 use std::ops::Range;
 
-use super::Geometry;
 use super::packing::PANEL_REGISTERS;
 use super::shared::Shared;
 use super::threads::{Barrier, Member, Team, num_threads};
+use super::{CACHED_BYTES, Geometry};
 use crate::error::Result;
 use crate::float::Float;
 use crate::interrupt::Interrupt;
@@ -28,9 +28,6 @@ const OPERATIONS_OF_MEETING: usize = 60_000;
 
 /// How many rows make a part: with fewer, tiles don't run at full speed.
 const ROWS_OF_PART: usize = 8;
-
-/// How many bytes of weights every processor has in its own cache.
-const CACHED_BYTES: usize = 2 << 20;
 
 /// Along what a call is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +72,7 @@ impl Plan {
             rows: work.rows,
             blocks: geometry.blocks(),
         };
-        let weights = geometry
-            .width()
-            .saturating_mul(geometry.inputs.saturating_add(geometry.hidden));
+        let weights = geometry.weights();
         let operations = [2, work.passes, work.calls, work.steps, work.rows]
             .into_iter()
             .fold(weights, usize::saturating_mul);
@@ -111,54 +106,79 @@ impl Plan {
         self.together
     }
 
-    /// Calls `act` with every part of each of at most [`Plan::together`] calls.
+    /// How many parts there are of so many calls.
+    pub fn parts(&self, calls: usize) -> usize {
+        calls * self.parts
+    }
+
+    /// How many rows and registers of units the largest part has.
+    pub fn largest_part(&self) -> (usize, usize) {
+        (0..self.parts)
+            .map(|index| self.places(index))
+            .map(|(rows, blocks)| (rows.len(), blocks.len()))
+            .fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
+    }
+
+    /// Rows and registers of units of one part.
+    fn places(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        match self.cut {
+            Cut::Rows => (share(self.rows, index, self.parts), 0..self.blocks),
+            Cut::Units => {
+                let panels = self.blocks.div_ceil(PANEL_REGISTERS);
+                let own = share(panels, index, self.parts);
+                let end = (own.end * PANEL_REGISTERS).min(self.blocks);
+                (0..self.rows, own.start * PANEL_REGISTERS..end)
+            }
+        }
+    }
+
+    /// Calls `act` with every part of each of at most [`Plan::together`] calls. The scratch memory is
+    /// split among them.
     ///
     /// # Errors
     /// The first error of a part. The others are told to give up.
-    pub fn run<J: Sync>(
+    pub fn run<F: Float, J: Sync>(
         &self,
         calls: &[J],
+        scratch: &mut [F],
         interrupt: &Interrupt<'_>,
-        act: impl Fn(&J, &Part<'_>) -> Result<()> + Sync,
+        act: impl Fn(&J, Part<'_, F>) -> Result<()> + Sync,
     ) -> Result<()> {
         debug_assert!(calls.len() <= self.together);
         let barriers = [Barrier::new(self.parts), Barrier::new(self.parts)];
+        let len = scratch.len() / self.parts(calls.len()).max(1);
+        let scratch = Shared::new(scratch);
         self.team.run(interrupt, |member| {
             let (call, index) = (member.number / self.parts, member.number % self.parts);
             let (Some(job), Some(barrier)) = (calls.get(call), barriers.get(call)) else {
                 return Ok(());
             };
-            let (rows, blocks) = match self.cut {
-                Cut::Rows => (share(self.rows, index, self.parts), 0..self.blocks),
-                Cut::Units => {
-                    let panels = self.blocks.div_ceil(PANEL_REGISTERS);
-                    let own = share(panels, index, self.parts);
-                    let end = (own.end * PANEL_REGISTERS).min(self.blocks);
-                    (0..self.rows, own.start * PANEL_REGISTERS..end)
-                }
+            let (rows, blocks) = self.places(index);
+            let start = member.number * len;
+            let part = Part {
+                rows,
+                blocks,
+                // SAFETY: no other member has this number.
+                scratch: unsafe { scratch.write(start..start + len) },
+                index,
+                parts: self.parts,
+                cut: self.cut,
+                barrier,
+                member,
             };
-            act(
-                job,
-                &Part {
-                    rows,
-                    blocks,
-                    index,
-                    parts: self.parts,
-                    cut: self.cut,
-                    barrier,
-                    member,
-                },
-            )
+            act(job, part)
         })
     }
 }
 
 /// What one thread computes of one call.
-pub(super) struct Part<'a> {
+pub(super) struct Part<'a, F> {
     /// Its rows.
     pub rows: Range<usize>,
     /// Its registers of units: whole panels, but for the last one.
     pub blocks: Range<usize>,
+    /// Memory of unknown content.
+    pub scratch: &'a mut [F],
     index: usize,
     parts: usize,
     cut: Cut,
@@ -166,7 +186,7 @@ pub(super) struct Part<'a> {
     member: &'a Member<'a>,
 }
 
-impl Part<'_> {
+impl<F> Part<'_, F> {
     /// Its share of so many things which are nobody's own.
     pub fn share(&self, count: usize) -> Range<usize> {
         share(count, self.index, self.parts)
@@ -223,7 +243,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Those of a part of a call with so many rows.
-    pub fn new(geometry: &Geometry, part: &Part<'_>, rows: usize) -> Self {
+    pub fn new<F>(geometry: &Geometry, part: &Part<'_, F>, rows: usize) -> Self {
         let (padded, lanes) = (geometry.padded_hidden(), geometry.lanes);
         Self {
             rows: part.rows.clone(),

@@ -34,6 +34,29 @@ pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
     sums
 }
 
+/// `M` rows of sums from memory, `stride` numbers apart. A loop, because the compiler may leave a
+/// closure for `from_fn` out of the function that is compiled for the instruction set.
+///
+/// # Safety
+/// The rows are valid for reads.
+#[inline(always)]
+pub unsafe fn load_rows<V: Vector, R: Registers<V>, const M: usize>(
+    from: *const V::Element,
+    stride: usize,
+) -> [R; M] {
+    // SAFETY: the caller vouches for the rows.
+    unsafe {
+        let mut rows = [R::load(from); M];
+        for (m, row) in rows.iter_mut().enumerate().skip(1) {
+            *row = R::load(from.add(m * stride));
+        }
+        rows
+    }
+}
+
+/// The most rows that a tile of any instruction set has.
+pub const MAX_TILE_ROWS: usize = 6;
+
 /// Streams of weights that a single row multiplies side by side, where there are as many.
 pub const STREAMS: usize = 4;
 
