@@ -37,6 +37,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 OPTIONS["adamw"] = OPTIONS["adam"]
+# Less than a register, just around one, and many with a rest.
+SHAPES = ((), (3,), (15,), (17,), (10, 101))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -47,7 +49,7 @@ def test_every_combination_of_options(
 ) -> None:
     update = getattr(optimizers, name)
     for options in OPTIONS[name]:
-        starts = [rng.normal(size=shape).astype(dtype) for shape in ((3,), (2, 4))]
+        starts = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
         parameters = [rr.Parameter(start) for start in starts]
         optimizer = KINDS[name](parameters, lr=0.01, maximize=maximize, **options)
         expected = [start.astype(np.float64) for start in starts]

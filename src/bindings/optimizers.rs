@@ -16,6 +16,7 @@ use crate::memory::copied_vec;
 use crate::optimizers::clip::{self, JointNorm};
 use crate::optimizers::{Adam as AdamRule, Memory, RmsProp as RmsPropRule, Rule, Sgd as SgdRule};
 use crate::parameters::Parameters;
+use crate::simd::InstructionSet;
 
 /// Which optimizer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -438,12 +439,18 @@ fn remember<'a, F: Number>(
 }
 
 fn apply<F: Number>(layers: Vec<LayerUpdates<'_, F>>) -> crate::error::Result<()> {
+    let set = InstructionSet::current();
     for (parameters, updates) in layers {
         // Values before gradients, as the backward pass does: two orders would be a deadlock.
         let mut writing = parameters.write();
         let gradients = parameters.gradients()?;
         for (index, rule, memory) in updates {
-            rule.update(writing.slice_mut(index), gradients.slice(index), memory);
+            rule.update(
+                set,
+                writing.slice_mut(index),
+                gradients.slice(index),
+                memory,
+            );
         }
     }
     Ok(())
@@ -983,12 +990,13 @@ pub fn clip_grad_norm_(
 ) -> PyResult<f64> {
     let max_norm = options::real("max_norm", max_norm, "a number above 0", |norm| norm > 0.0)?;
     let list = with_gradients(params)?;
+    let set = InstructionSet::current();
     let mut norm = JointNorm::default();
     let mut at_fault = None;
     for parameter in &list {
         let this = parameter.get();
         with_parameters!(this.memory(), parameters => {
-            norm.add(parameters.gradients()?.slice(this.index()));
+            norm.add(set, parameters.gradients()?.slice(this.index()));
         });
         if at_fault.is_none() && !norm.value().is_finite() {
             at_fault = Some(this.label());

@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba 2015), AMSGrad (Reddi et al. 2018), `AdamW` (Loshchilov and Hutter 2019).
 
-use super::{Memory, effective_gradient};
-use crate::float::Float;
+use super::{Equations, Gradient, Method, splat};
+use crate::simd::Vector;
 
 /// Options of Adam, as PyTorch's.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,53 +22,66 @@ pub struct Adam {
     pub decoupled: bool,
 }
 
-impl Adam {
-    pub(super) fn memory_names(&self) -> Vec<&'static str> {
-        let mut names = vec!["exp_avg", "exp_avg_sq"];
-        if self.amsgrad {
-            names.push("max_exp_avg_sq");
-        }
-        names
+/// One update.
+pub(super) struct Update<V> {
+    gradient: Gradient<V>,
+    /// 1 - beta1, beta2, 1 - beta2.
+    new1: V,
+    old2: V,
+    new2: V,
+    /// What makes up for the root of a second moment that started from zero.
+    unbias2: V,
+    eps: V,
+    /// The learning rate, divided by what makes up for a first moment that started from zero.
+    step_size: V,
+    /// What decoupled decay leaves of a weight.
+    shrink: V,
+    amsgrad: bool,
+}
+
+impl Method<4> for Adam {
+    type Equations<V: Vector> = Update<V>;
+
+    const MEMORY: &'static [&'static str] = &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+    fn memory_names(&self) -> Vec<&'static str> {
+        Self::MEMORY[..2 + usize::from(self.amsgrad)].to_vec()
     }
 
-    pub(super) fn update<F: Float>(
-        &self,
-        values: &mut [F],
-        gradient: &[F],
-        memory: &mut Memory<F>,
-    ) {
+    fn equations<V: Vector>(&self, number: u64) -> Update<V> {
         let (beta1, beta2) = self.betas;
-        // The count as f64 keeps powers right for any number of steps.
-        let count = memory.updates as f64;
-        let correction1 = 1.0 - beta1.powf(count);
-        let correction2 = F::of((1.0 - beta2.powf(count)).sqrt());
-        let step_size = F::of(self.lr / correction1);
-        let eps = F::of(self.eps);
+        // The number as f64 keeps powers right however large it is.
+        let number = number as f64;
         let (l2, shrink) = if self.decoupled {
-            (F::zero(), F::of(1.0 - self.lr * self.weight_decay))
+            (0.0, 1.0 - self.lr * self.weight_decay)
         } else {
-            (F::of(self.weight_decay), F::one())
+            (self.weight_decay, 1.0)
         };
-        let (new1, old2, new2) = (F::of(1.0 - beta1), F::of(beta2), F::of(1.0 - beta2));
-        let [(_, first), (_, second), largest @ ..] = memory.arrays.as_mut_slice() else {
-            return;
-        };
-        let mut largest = largest.first_mut().map(|(_, largest)| largest);
-        for index in 0..values.len() {
-            let g = effective_gradient(gradient[index], values[index], self.maximize, l2);
-            let m = &mut first[index];
-            *m += new1 * (g - *m);
-            let v = &mut second[index];
-            *v = old2 * *v + new2 * g * g;
-            let v = match &mut largest {
-                None => *v,
-                Some(largest) => {
-                    largest[index] = largest[index].max(*v);
-                    largest[index]
-                }
-            };
-            let denominator = v.sqrt() / correction2 + eps;
-            values[index] = shrink * values[index] - step_size * (*m / denominator);
+        Update {
+            gradient: Gradient::new(self.maximize, l2),
+            new1: splat(1.0 - beta1),
+            old2: splat(beta2),
+            new2: splat(1.0 - beta2),
+            unbias2: splat(1.0 / (1.0 - beta2.powf(number)).sqrt()),
+            eps: splat(self.eps),
+            step_size: splat(self.lr / (1.0 - beta1.powf(number))),
+            shrink: splat(shrink),
+            amsgrad: self.amsgrad,
         }
+    }
+}
+
+impl<V: Vector> Equations<V, 4> for Update<V> {
+    #[inline(always)]
+    fn apply(&self, gradient: V, [value, m, v, largest]: [V; 4]) -> [V; 4] {
+        let g = self.gradient.of(gradient, value);
+        // A moment that fades must not linger among the subnormals.
+        let m = self.new1.mul_add(g - m, m).flush_tiny();
+        let v = self.old2.mul_add(v, self.new2 * g * g);
+        let largest = v.at_least(largest);
+        let second = if self.amsgrad { largest } else { v };
+        let denominator = second.sqrt().mul_add(self.unbias2, self.eps);
+        let value = (-self.step_size).mul_add(m / denominator, self.shrink * value);
+        [value, m, v, largest]
     }
 }

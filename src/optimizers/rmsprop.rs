@@ -1,7 +1,7 @@
 //! `RMSprop` (Tieleman and Hinton 2012), centred as in Graves (2013).
 
-use super::{Memory, effective_gradient};
-use crate::float::Float;
+use super::{Equations, Gradient, Method, splat};
+use crate::simd::Vector;
 
 /// Options of `RMSprop`, as PyTorch's.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,59 +22,69 @@ pub struct RmsProp {
     pub maximize: bool,
 }
 
-impl RmsProp {
-    pub(super) fn memory_names(&self) -> Vec<&'static str> {
-        let mut names = vec!["square_avg"];
-        if self.momentum > 0.0 {
-            names.push("momentum_buffer");
-        }
-        if self.centered {
-            names.push("grad_avg");
-        }
+/// One update.
+pub(super) struct Update<V> {
+    gradient: Gradient<V>,
+    /// alpha, 1 - alpha.
+    old: V,
+    new: V,
+    eps: V,
+    lr: V,
+    /// Factor of the velocity; nothing without momentum.
+    momentum: Option<V>,
+    centered: bool,
+    zero: V,
+}
+
+impl Method<4> for RmsProp {
+    type Equations<V: Vector> = Update<V>;
+
+    const MEMORY: &'static [&'static str] = &["square_avg", "momentum_buffer", "grad_avg"];
+
+    fn memory_names(&self) -> Vec<&'static str> {
+        let needed = [true, self.momentum > 0.0, self.centered];
+        let names = Self::MEMORY.iter().zip(needed);
         names
+            .filter_map(|(&name, needed)| needed.then_some(name))
+            .collect()
     }
 
-    pub(super) fn update<F: Float>(
-        &self,
-        values: &mut [F],
-        gradient: &[F],
-        memory: &mut Memory<F>,
-    ) {
-        let (lr, decay, eps) = (F::of(self.lr), F::of(self.weight_decay), F::of(self.eps));
-        let (old, new) = (F::of(self.alpha), F::of(1.0 - self.alpha));
-        let momentum = F::of(self.momentum);
-        let (mut squares, mut velocities, mut means) = (None, None, None);
-        for (name, array) in &mut memory.arrays {
-            match *name {
-                "square_avg" => squares = Some(array),
-                "momentum_buffer" => velocities = Some(array),
-                _ => means = Some(array),
+    fn equations<V: Vector>(&self, _number: u64) -> Update<V> {
+        Update {
+            gradient: Gradient::new(self.maximize, self.weight_decay),
+            old: splat(self.alpha),
+            new: splat(1.0 - self.alpha),
+            eps: splat(self.eps),
+            lr: splat(self.lr),
+            momentum: (self.momentum > 0.0).then(|| splat(self.momentum)),
+            centered: self.centered,
+            zero: splat(0.0),
+        }
+    }
+}
+
+impl<V: Vector> Equations<V, 4> for Update<V> {
+    #[inline(always)]
+    fn apply(&self, gradient: V, [value, square, velocity, mean]: [V; 4]) -> [V; 4] {
+        let g = self.gradient.of(gradient, value);
+        let square = self.old.mul_add(square, self.new * g * g);
+        let mean = self.new.mul_add(g - mean, mean).flush_tiny();
+        let variance = if self.centered {
+            // Rounding may leave a difference just below zero.
+            (-mean).mul_add(mean, square).at_least(self.zero)
+        } else {
+            square
+        };
+        let direction = g / (variance.sqrt() + self.eps);
+        let (velocity, direction) = match self.momentum {
+            None => (velocity, direction),
+            Some(momentum) => {
+                // A velocity that fades must not linger among the subnormals.
+                let velocity = momentum.mul_add(velocity, direction).flush_tiny();
+                (velocity, velocity)
             }
-        }
-        let Some(squares) = squares else { return };
-        for index in 0..values.len() {
-            let g = effective_gradient(gradient[index], values[index], self.maximize, decay);
-            let square = &mut squares[index];
-            *square = old * *square + new * g * g;
-            let variance = match &mut means {
-                None => *square,
-                Some(means) => {
-                    let mean = &mut means[index];
-                    *mean += new * (g - *mean);
-                    // Rounding may leave a difference just below zero.
-                    (*square - *mean * *mean).max(F::zero())
-                }
-            };
-            let direction = g / (variance.sqrt() + eps);
-            let direction = match &mut velocities {
-                None => direction,
-                Some(velocities) => {
-                    let velocity = &mut velocities[index];
-                    *velocity = momentum * *velocity + direction;
-                    *velocity
-                }
-            };
-            values[index] -= lr * direction;
-        }
+        };
+        let value = (-self.lr).mul_add(direction, value);
+        [value, square, velocity, mean]
     }
 }

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum (Sutskever et al. 2013).
 
-use super::{Memory, effective_gradient};
-use crate::float::Float;
+use super::{Equations, Gradient, Method, splat};
+use crate::simd::Vector;
 
 /// Options of SGD, as PyTorch's.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,37 +20,53 @@ pub struct Sgd {
     pub maximize: bool,
 }
 
-impl Sgd {
-    pub(super) fn memory_names(&self) -> Vec<&'static str> {
-        if self.momentum == 0.0 {
-            Vec::new()
-        } else {
-            vec!["momentum_buffer"]
-        }
+/// One update.
+pub(super) struct Update<V> {
+    gradient: Gradient<V>,
+    lr: V,
+    /// Factor of the velocity; nothing without momentum.
+    momentum: Option<V>,
+    /// Share of the gradient that goes into the velocity.
+    share: V,
+    nesterov: bool,
+}
+
+impl Method<2> for Sgd {
+    type Equations<V: Vector> = Update<V>;
+
+    const MEMORY: &'static [&'static str] = &["momentum_buffer"];
+
+    fn memory_names(&self) -> Vec<&'static str> {
+        Self::MEMORY[..usize::from(self.momentum != 0.0)].to_vec()
     }
 
-    pub(super) fn update<F: Float>(
-        &self,
-        values: &mut [F],
-        gradient: &[F],
-        memory: &mut Memory<F>,
-    ) {
-        let (lr, decay) = (F::of(self.lr), F::of(self.weight_decay));
-        let first = memory.updates == 1;
-        let momentum = F::of(self.momentum);
-        let share = F::of(1.0 - self.dampening);
-        let mut velocities = memory.arrays.first_mut().map(|(_, velocity)| velocity);
-        for index in 0..values.len() {
-            let g = effective_gradient(gradient[index], values[index], self.maximize, decay);
-            let direction = match &mut velocities {
-                None => g,
-                Some(velocity) => {
-                    let v = &mut velocity[index];
-                    *v = if first { g } else { momentum * *v + share * g };
-                    if self.nesterov { g + momentum * *v } else { *v }
-                }
-            };
-            values[index] -= lr * direction;
+    fn equations<V: Vector>(&self, number: u64) -> Update<V> {
+        // The first velocity is the gradient.
+        let dampening = if number == 1 { 0.0 } else { self.dampening };
+        Update {
+            gradient: Gradient::new(self.maximize, self.weight_decay),
+            lr: splat(self.lr),
+            momentum: (self.momentum != 0.0).then(|| splat(self.momentum)),
+            share: splat(1.0 - dampening),
+            nesterov: self.nesterov,
         }
+    }
+}
+
+impl<V: Vector> Equations<V, 2> for Update<V> {
+    #[inline(always)]
+    fn apply(&self, gradient: V, [value, velocity]: [V; 2]) -> [V; 2] {
+        let g = self.gradient.of(gradient, value);
+        let (velocity, direction) = match self.momentum {
+            None => (velocity, g),
+            Some(momentum) => {
+                // A velocity that fades must not linger among the subnormals.
+                let velocity = momentum.mul_add(velocity, self.share * g).flush_tiny();
+                let ahead = momentum.mul_add(velocity, g);
+                (velocity, if self.nesterov { ahead } else { velocity })
+            }
+        };
+        let value = (-self.lr).mul_add(direction, value);
+        [value, velocity]
     }
 }

@@ -16,6 +16,9 @@ pub use portable::{Portable, Scalar};
 
 use crate::float::Float;
 
+/// No register of any instruction set holds more numbers.
+const MAX_LANES: usize = 16;
+
 /// A register of [`Vector::LANES`] numbers.
 pub trait Vector:
     Copy
@@ -61,6 +64,10 @@ pub trait Vector:
     #[must_use]
     fn reciprocal(self) -> Self;
 
+    /// The square root, rounded exactly.
+    #[must_use]
+    fn sqrt(self) -> Self;
+
     /// The smaller one of each pair; NaN in `self` stays.
     #[must_use]
     fn at_most(self, limit: Self) -> Self;
@@ -105,6 +112,34 @@ pub trait Vector:
     /// many times slower; the processor's floating-point mode stays as the caller set it.
     #[must_use]
     fn flush_tiny(self) -> Self;
+
+    /// Reads the first numbers of a slice, as many as a register holds; zeros where it is shorter.
+    #[inline(always)]
+    #[must_use]
+    fn from_slice(numbers: &[Self::Element]) -> Self {
+        if numbers.len() >= Self::LANES {
+            // SAFETY: the slice holds a register.
+            return unsafe { Self::load(numbers.as_ptr()) };
+        }
+        let mut register = [Self::Element::default(); MAX_LANES];
+        register[..numbers.len()].copy_from_slice(numbers);
+        // SAFETY: no register is longer than the buffer.
+        unsafe { Self::load(register.as_ptr()) }
+    }
+
+    /// Writes the first numbers of a slice, as many as it has and the register holds.
+    #[inline(always)]
+    fn to_slice(self, numbers: &mut [Self::Element]) {
+        if numbers.len() >= Self::LANES {
+            // SAFETY: the slice holds a register.
+            return unsafe { self.store(numbers.as_mut_ptr()) };
+        }
+        let mut register = [Self::Element::default(); MAX_LANES];
+        // SAFETY: no register is longer than the buffer.
+        unsafe { self.store(register.as_mut_ptr()) };
+        let count = numbers.len();
+        numbers.copy_from_slice(&register[..count]);
+    }
 }
 
 /// A fixed number of registers, e.g. one for each gate, stored one after the other.

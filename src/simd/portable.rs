@@ -107,6 +107,11 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
     }
 
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(F::sqrt)
+    }
+
+    #[inline(always)]
     fn at_most(self, limit: Self) -> Self {
         self.zip(limit, |a, limit| if a > limit { limit } else { a })
     }

@@ -17,7 +17,7 @@ macro_rules! register {
         $(#[$doc:meta])*
         $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal,
         $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident
-        $fma:ident $min:ident $max:ident
+        $fma:ident $sqrt:ident $min:ident $max:ident
         round $round:expr, reciprocal $reciprocal:expr, split_exponent $split:expr, scale $scale:expr,
         zero_from $zero_from:expr, negate $negate:expr, flush $flush:expr
     ) => {
@@ -112,6 +112,12 @@ macro_rules! register {
             }
 
             #[inline(always)]
+            fn sqrt(self) -> Self {
+                // SAFETY: see the head of this file.
+                Self(unsafe { $sqrt(self.0) })
+            }
+
+            #[inline(always)]
             fn at_most(self, limit: Self) -> Self {
                 // With NaN in either operand, this instruction returns the second.
                 // SAFETY: see the head of this file.
@@ -168,7 +174,7 @@ register!(
     /// Sixteen single-precision numbers.
     F32x16(__m512): [f32; 16], tile rows 6,
     _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
-    _mm512_div_ps _mm512_fmadd_ps _mm512_min_ps _mm512_max_ps
+    _mm512_div_ps _mm512_fmadd_ps _mm512_sqrt_ps _mm512_min_ps _mm512_max_ps
     round |a| _mm512_roundscale_ps::<NEAREST>(a),
     reciprocal |a| {
         // The estimate has 14 bits; Newton's step doubles them.
@@ -192,7 +198,7 @@ register!(
     /// Eight double-precision numbers.
     F64x8(__m512d): [f64; 8], tile rows 6,
     _mm512_loadu_pd _mm512_storeu_pd _mm512_set1_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
-    _mm512_div_pd _mm512_fmadd_pd _mm512_min_pd _mm512_max_pd
+    _mm512_div_pd _mm512_fmadd_pd _mm512_sqrt_pd _mm512_min_pd _mm512_max_pd
     round |a| _mm512_roundscale_pd::<NEAREST>(a),
     reciprocal |a| {
         // The estimate has 14 bits; Newton's steps double them twice.
@@ -218,7 +224,7 @@ register!(
     /// Eight single-precision numbers.
     F32x8(__m256): [f32; 8], tile rows 3,
     _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
-    _mm256_div_ps _mm256_fmadd_ps _mm256_min_ps _mm256_max_ps
+    _mm256_div_ps _mm256_fmadd_ps _mm256_sqrt_ps _mm256_min_ps _mm256_max_ps
     round |a| _mm256_round_ps::<NEAREST>(a),
     reciprocal |a| _mm256_div_ps(_mm256_set1_ps(1.0), a),
     split_exponent |a| {
@@ -245,7 +251,7 @@ register!(
     /// Four double-precision numbers.
     F64x4(__m256d): [f64; 4], tile rows 3,
     _mm256_loadu_pd _mm256_storeu_pd _mm256_set1_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
-    _mm256_div_pd _mm256_fmadd_pd _mm256_min_pd _mm256_max_pd
+    _mm256_div_pd _mm256_fmadd_pd _mm256_sqrt_pd _mm256_min_pd _mm256_max_pd
     round |a| _mm256_round_pd::<NEAREST>(a),
     reciprocal |a| _mm256_div_pd(_mm256_set1_pd(1.0), a),
     split_exponent |a| {
