@@ -146,6 +146,52 @@ def test_zero_grad_and_parameters_without_gradients() -> None:
     assert rr.SGD(iter([used])).param_groups[0]["params"] == [used]
 
 
+def test_zeroing_the_gradients_of_parameters() -> None:
+    layer, own, fresh = rr.Linear(2, 3), rr.Parameter(np.ones(17)), rr.Parameter(np.ones(2))
+    weight, bias = layer.parameters()
+    for parameter in (weight, bias, own):
+        parameter.grad[...] = 1.0
+    rr._core.zero_grad_(iter([weight, own, fresh]))
+    assert not weight.grad.any()
+    assert not own.grad.any()
+    np.testing.assert_array_equal(bias.grad, np.ones(3))
+    # A parameter that never had a gradient stays one that optimizers leave alone.
+    rr.SGD([fresh], lr=1.0, weight_decay=1.0).step()
+    np.testing.assert_array_equal(fresh.data, [1, 1])
+    rr._core.zero_grad_(bias)
+    assert not bias.grad.any()
+    own.grad[...] = 2.0
+    for wrong in (3, [own, 3], [own, own.grad]):
+        with pytest.raises(rr.DtypeError, match="params"):
+            rr._core.zero_grad_(wrong)
+    np.testing.assert_array_equal(own.grad, np.full(17, 2.0))
+
+
+def test_groups_over_parts_of_modules(rng: np.random.Generator) -> None:
+    """Parameters of two layers and the user's own, mixed, with rates of their own."""
+    for dtype, tolerance in (("float32", 1e-6), ("float64", 1e-14)):
+        first, second = rr.Linear(5, 7, dtype=dtype), rr.LSTM(3, 5, dtype=dtype)
+        own = rr.Parameter(rng.normal(size=19).astype(dtype))
+        members = [*first.parameters(), *second.parameters(), own]
+        order = [members[index] for index in rng.permutation(len(members))]
+        groups = [(order[:3], 0.1), (order[3:4], 0.0), (order[4:], 0.01)]
+        optimizer = rr.Adam([{"params": members, "lr": lr} for members, lr in groups])
+        expected = {id(member): member.data.astype(float) for member in members}
+        memories: dict[int, optimizers.Memory] = {id(member): {} for member in members}
+        for step in range(1, 6):
+            for group, lr in groups:
+                for member in group:
+                    gradient = rng.normal(size=member.shape).astype(dtype)
+                    member.grad[...] = gradient
+                    key = id(member)
+                    optimizers.adam(
+                        expected[key], gradient.astype(float), memories[key], step, lr=lr
+                    )
+            optimizer.step()
+        for member in members:
+            assert_close(member.data, expected[id(member)], tolerance, member.name)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_centred_rmsprop_survives_constant_gradients(dtype: str) -> None:
     """The variance goes to zero, and rounding must not take it below."""

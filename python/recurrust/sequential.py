@@ -5,8 +5,16 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    overload,
+    runtime_checkable,
+)
 
 import numpy as np
 
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
     from recurrust._core import Parameter
 
 __all__ = ["Layer", "Sequential"]
+
+_Value = TypeVar("_Value")
 
 
 @runtime_checkable
@@ -53,8 +63,7 @@ class Layer(Protocol):
         """Switch to evaluation mode."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cache:
+class _Cache(NamedTuple):
     """What `Sequential.backward` needs: each layer's cache, and which layers had a state."""
 
     layers: tuple[Any, ...]
@@ -110,7 +119,7 @@ class Sequential:
                 raise ConfigError(f"layer {index} occurs twice; make a copy with copy.deepcopy")
             seen.add(id(layer))
         self._layers = layers
-        self._recurrent = tuple(hasattr(layer, "batch_first") for layer in layers)
+        self._recurrent = any(hasattr(layer, "batch_first") for layer in layers)
         self._forward_keywords = tuple(
             _keywords(layer.forward_with_cache, frozenset({"state", "lengths", "mask"}))
             for layer in layers
@@ -118,11 +127,13 @@ class Sequential:
         self._takes_input_grad = tuple(
             bool(_keywords(layer.backward, frozenset({"input_grad"}))) for layer in layers
         )
-        self._require_agreement("batch_first", [_batch_first_of(layer) for layer in layers])
-        self._require_agreement("dtype", [_dtype_of(layer) for layer in layers])
+        self._batch_first = self._require_agreement(
+            "batch_first", [_batch_first_of(layer) for layer in layers]
+        )
+        self._dtype = self._require_agreement("dtype", [_dtype_of(layer) for layer in layers])
 
-    def _require_agreement(self, option: str, values: Sequence[object]) -> None:
-        """Raise unless all values that are not None are the same."""
+    def _require_agreement(self, option: str, values: Sequence[_Value | None]) -> _Value | None:
+        """Return the value of all that are not None; raise if they differ."""
         known = [(index, value) for index, value in enumerate(values) if value is not None]
         for index, value in known[1:]:
             first, expected = known[0]
@@ -131,6 +142,7 @@ class Sequential:
                     f"layers must agree on {option}: {self._label(first)} has {option}="
                     f"{expected!r}, {self._label(index)} has {option}={value!r}"
                 )
+        return known[0][1] if known else None
 
     def _label(self, index: int) -> str:
         return f"layer {index} ({type(self._layers[index]).__name__})"
@@ -138,17 +150,17 @@ class Sequential:
     @property
     def batch_first(self) -> bool:
         """Whether sequences have shape (batch, steps, features); False without recurrent layer."""
-        return next((value for value in map(_batch_first_of, self._layers) if value), False)
+        return self._batch_first or False
 
     @property
     def recurrent(self) -> bool:
         """Whether one of the layers goes over steps (has `batch_first`)."""
-        return any(self._recurrent)
+        return self._recurrent
 
     @property
     def dtype(self) -> str:
         """The parameters' dtype, "float32" or "float64"; "float32" without parameters."""
-        return next((value for value in map(_dtype_of, self._layers) if value), "float32")
+        return self._dtype or "float32"
 
     @property
     def training(self) -> bool:
@@ -175,13 +187,13 @@ class Sequential:
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter, in the order of the layers."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        for layer in self._layers:
+            for _, parameter in layer.named_parameters():
+                yield parameter
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        for parameter in self.parameters():
-            parameter.grad[...] = 0
+        _core.zero_grad_(self.parameters())
 
     @property
     def num_parameters(self) -> int:
@@ -443,6 +455,7 @@ class Sequential:
     ) -> tuple[Any, list[Any], _Cache]:
         given = self._per_layer("state", state)
         optional = {"lengths": lengths, "mask": mask}
+        optional = {name: value for name, value in optional.items() if value is not None}
         states: list[Any] = []
         caches: list[Any] = []
         recurrent: list[bool] = []
@@ -450,12 +463,12 @@ class Sequential:
         for layer, keywords, initial in zip(
             self._layers, self._forward_keywords, given, strict=True
         ):
-            arguments = {
-                name: value
-                for name, value in (*optional.items(), ("state", initial))
-                if value is not None and name in keywords
+            arguments: dict[str, Any] = {
+                name: value for name, value in optional.items() if name in keywords
             }
-            previous_axes = np.ndim(y)
+            if initial is not None:
+                arguments["state"] = initial
+            previous = y
             result: Any
             if caching:
                 *result, cache = layer.forward_with_cache(y, **arguments)
@@ -467,7 +480,7 @@ class Sequential:
             y = result[0]
             recurrent.append(len(result) == 2)
             states.append(result[1] if len(result) == 2 else None)
-            if np.ndim(y) < previous_axes:
+            if optional and np.ndim(y) < np.ndim(previous):
                 optional = {}
         return y, states, _Cache(tuple(caches), tuple(recurrent))
 

@@ -504,8 +504,8 @@ class Trainer:
 
     def _step(self, batch: Batch, tally: _Tally, where: str = "") -> tuple[float, bool]:
         """Take one step; return the loss and whether the step was taken."""
-        for parameter in self.network.parameters():
-            parameter.grad[...] = 0
+        parameters = list(self.network.parameters())
+        _core.zero_grad_(parameters)
         y, cache = self.network.forward_with_cache(self._in_layout(batch.x), batch.lengths)
         pred, per_step = self._samples_first(y, batch)
         weights = _loss_weights(batch, per_step)
@@ -516,7 +516,7 @@ class Trainer:
             if per_step and self._time_major:
                 gradient = gradient.swapaxes(0, 1)
             self.network.backward(gradient, cache=cache, input_grad=False)
-            problem = self._clip()
+            problem = self._clip(parameters)
         if problem is not None:
             if self.on_nonfinite == "raise":
                 raise NonFiniteError(
@@ -528,11 +528,11 @@ class Trainer:
         self.optimizer.step()
         return value, True
 
-    def _clip(self) -> str | None:
+    def _clip(self, parameters: list[_core.Parameter]) -> str | None:
         """Scale the gradients if asked to; return which is not finite, if any is."""
         limit = math.inf if self.clip_norm is None else self.clip_norm
         try:
-            _core.clip_grad_norm_(self.network.parameters(), limit, error_if_nonfinite=True)
+            _core.clip_grad_norm_(parameters, limit, error_if_nonfinite=True)
         except NonFiniteError:
             for name, parameter in self.model.named_parameters():
                 if not np.isfinite(parameter.grad).all():

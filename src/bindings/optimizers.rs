@@ -490,14 +490,8 @@ impl Optimizer {
 
     /// Set the gradients of all parameters to zero.
     fn zero_grad(&self) -> PyResult<()> {
-        for parameter in self.groups.iter().flatten().map(Py::get) {
-            with_parameters!(parameter.memory(), parameters => {
-                if parameters.has_gradients() {
-                    parameters.gradients()?.slice_mut(parameter.index()).fill(0.0);
-                }
-            });
-        }
-        Ok(())
+        let mut parameters = self.groups.iter().flatten();
+        parameters.try_for_each(|parameter| clear(parameter.get()))
     }
 
     /// The learning rate of the first group; setting it sets that of all groups.
@@ -954,6 +948,32 @@ fn with_gradients<'py>(params: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Pa
         }
     }
     Ok(list)
+}
+
+/// Sets a parameter's gradient to zero, if it has one.
+fn clear(parameter: &Parameter) -> PyResult<()> {
+    with_parameters!(parameter.memory(), parameters => {
+        if parameters.has_gradients() {
+            parameters.gradients()?.slice_mut(parameter.index()).fill(0.0);
+        }
+    });
+    Ok(())
+}
+
+/// Set the gradients of parameters to zero. Those that never had one stay without.
+///
+/// Parameters
+/// ----------
+/// params : iterable of Parameter
+///
+/// Raises
+/// ------
+/// DtypeError
+///     If an item isn't a parameter; the gradients are as they were.
+#[pyfunction]
+pub fn zero_grad_(params: &Bound<'_, PyAny>) -> PyResult<()> {
+    let list = with_gradients(params)?;
+    list.iter().try_for_each(|parameter| clear(parameter.get()))
 }
 
 /// Scale gradients so that their joint Euclidean norm is at most ``max_norm`` (Pascanu et al. 2013).
