@@ -10,7 +10,7 @@ use super::run::interruptible;
 use crate::error::{Error, shape_text};
 use crate::losses::classification::{CrossEntropy, Targets};
 use crate::losses::regression::Regression;
-use crate::losses::{Elements, Reduced, Reduction};
+use crate::losses::{Extent, Reduced, Reduction, Request};
 use crate::memory::{collected_vec, copied_vec, filled_vec};
 
 const REDUCTION_NAMES: [&str; 3] = ["mean", "sum", "none"];
@@ -51,13 +51,13 @@ impl Loss {
         target: &Bound<'py, PyAny>,
         mask: Option<&Bound<'py, PyAny>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
-        gradient: bool,
+        extent: Extent,
     ) -> PyResult<Evaluated<'py>> {
         let pred = arrays::numbers(pred, "pred")?;
         if arrays::is_double(&pred) {
-            self.evaluate_typed::<f64>(&pred, target, mask, sample_weight, gradient)
+            self.evaluate_typed::<f64>(&pred, target, mask, sample_weight, extent)
         } else {
-            self.evaluate_typed::<f32>(&pred, target, mask, sample_weight, gradient)
+            self.evaluate_typed::<f32>(&pred, target, mask, sample_weight, extent)
         }
     }
 
@@ -67,7 +67,7 @@ impl Loss {
         target: &Bound<'py, PyAny>,
         mask: Option<&Bound<'py, PyAny>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
-        gradient: bool,
+        extent: Extent,
     ) -> PyResult<Evaluated<'py>> {
         let py = pred.py();
         let predictions = Contiguous::<F>::new(pred)?;
@@ -82,14 +82,12 @@ impl Loss {
             Kind::CrossEntropy(_) => &shape[..shape.len() - 1],
         };
         let weights = element_weights::<F>(mask, sample_weight, element_shape)?;
-        let reduction = REDUCTIONS[self.reduction];
-        let values = predictions.as_slice();
-        let finish = |mut elements: Elements<F>| {
-            if let Some(weights) = &weights {
-                elements.reweight(weights)?;
-            }
-            elements.reduce(reduction)
+        let request = Request {
+            weights: weights.as_deref(),
+            reduction: REDUCTIONS[self.reduction],
+            extent,
         };
+        let values = predictions.as_slice();
         let reduced = match &self.kind {
             Kind::Regression(loss) => {
                 let array = arrays::numbers(target, "target")?;
@@ -103,16 +101,9 @@ impl Loss {
                 }
                 let targets = Contiguous::<F>::new(&array)?;
                 let targets = targets.as_slice();
-                interruptible(py, |_| finish(loss.elements(values, targets, gradient)?))?
+                interruptible(py, |_| loss.reduce(values, targets, request))?
             }
-            Kind::CrossEntropy(loss) => cross_entropy(
-                loss,
-                (values, shape),
-                target,
-                weights.as_deref(),
-                gradient,
-                finish,
-            )?,
+            Kind::CrossEntropy(loss) => cross_entropy(loss, (values, shape), target, request)?,
         };
         let Reduced {
             value,
@@ -136,9 +127,7 @@ fn cross_entropy<F: Number>(
     loss: &CrossEntropy,
     (values, shape): (&[F], &[usize]),
     target: &Bound<'_, PyAny>,
-    factors: Option<&[F]>,
-    gradient: bool,
-    finish: impl FnOnce(Elements<F>) -> crate::error::Result<Reduced<F>> + Send,
+    request: Request<'_, F>,
 ) -> PyResult<Reduced<F>> {
     let py = target.py();
     let classes = shape[shape.len() - 1];
@@ -159,15 +148,8 @@ fn cross_entropy<F: Number>(
     if array.shape() == shape && array.dtype_is_float() {
         let probabilities = Contiguous::<F>::new(&array)?;
         let targets = probabilities.as_slice();
-        return interruptible(py, |_| {
-            finish(loss.elements(
-                values,
-                classes,
-                Targets::Probabilities(targets),
-                factors,
-                gradient,
-            )?)
-        });
+        let targets = Targets::Probabilities(targets);
+        return interruptible(py, |_| loss.reduce(values, classes, targets, request));
     }
     if array.shape() != &shape[..shape.len() - 1] {
         return Err(Error::shape(
@@ -182,15 +164,8 @@ fn cross_entropy<F: Number>(
         .into());
     }
     let (indices, _) = arrays::integers(target, "target", true)?;
-    interruptible(py, |_| {
-        finish(loss.elements(
-            values,
-            classes,
-            Targets::Indices(&indices),
-            factors,
-            gradient,
-        )?)
-    })
+    let targets = Targets::Indices(&indices);
+    interruptible(py, |_| loss.reduce(values, classes, targets, request))
 }
 
 /// Whether an array's numbers are floats.
@@ -249,13 +224,15 @@ fn element_weights<F: Number>(
             }
             values
         };
-        let repeat = count / factors.len().max(1);
+        let repeat = (count / factors.len().max(1)).max(1);
         let mut product = match weights.take() {
             Some(weights) => weights,
             None => filled_vec(F::one(), count)?,
         };
-        for (index, weight) in product.iter_mut().enumerate() {
-            *weight *= factors[index / repeat];
+        for (weights, &factor) in product.chunks_mut(repeat).zip(&factors) {
+            for weight in weights {
+                *weight *= factor;
+            }
         }
         weights = Some(product);
     }
@@ -273,7 +250,7 @@ impl Loss {
         mask: Option<&Bound<'py, PyAny>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (value, ..) = self.evaluate(pred, target, mask, sample_weight, false)?;
+        let (value, ..) = self.evaluate(pred, target, mask, sample_weight, Extent::Value)?;
         Ok(value)
     }
 
@@ -314,7 +291,8 @@ impl Loss {
         mask: Option<&Bound<'py, PyAny>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let (value, gradient, _) = self.evaluate(pred, target, mask, sample_weight, true)?;
+        let (value, gradient, _) =
+            self.evaluate(pred, target, mask, sample_weight, Extent::Gradient)?;
         (value, gradient).into_pyobject(pred.py())
     }
 
@@ -328,7 +306,8 @@ impl Loss {
         mask: Option<&Bound<'py, PyAny>>,
         sample_weight: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<f64> {
-        Ok(self.evaluate(pred, target, mask, sample_weight, false)?.2)
+        let (.., weight) = self.evaluate(pred, target, mask, sample_weight, Extent::Weight)?;
+        Ok(weight)
     }
 
     /// ``"mean"``, ``"sum"`` or ``"none"``.

@@ -1,7 +1,6 @@
 //! Losses of classes.
 
-use super::Elements;
-use crate::engine::zeroed_vec;
+use super::{Extent, Reduced, Request};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::filled_vec;
@@ -27,106 +26,135 @@ pub enum Targets<'a, F> {
 }
 
 impl CrossEntropy {
-    /// The loss of each sample; `logits` is (samples, classes). Samples of factor zero are passed
-    /// over, whatever their target.
+    /// The loss; `logits` is (samples, classes), and each sample is an element. Samples of weight
+    /// zero are passed over, whatever their target.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the first class index that doesn't exist.
-    pub fn elements<F: Float>(
+    /// Out of memory, or [`Error::Config`] naming the first class index that doesn't exist.
+    pub fn reduce<F: Float>(
         &self,
         logits: &[F],
         classes: usize,
         targets: Targets<'_, F>,
-        factors: Option<&[F]>,
-        gradient: bool,
-    ) -> Result<Elements<F>> {
+        request: Request<'_, F>,
+    ) -> Result<Reduced<F>> {
         let samples = logits.len() / classes;
-        let mut values = zeroed_vec(samples)?;
-        let mut gradients = if gradient {
-            Some(zeroed_vec(logits.len())?)
-        } else {
-            None
-        };
-        let mut weights = zeroed_vec::<F>(samples)?;
-        // With class weights, the mean of index targets is over the weight of their classes; the
-        // loss itself already has it.
-        let mut denominators = None;
-        if self.class_weights.is_some() && matches!(targets, Targets::Indices(_)) {
-            denominators = Some(zeroed_vec::<F>(samples)?);
+        let factor = |sample: usize| request.weights.map_or(1.0, |w| w[sample].double());
+        let mut weight = 0.0;
+        for sample in (0..samples).filter(|&sample| factor(sample) != 0.0) {
+            weight += factor(sample) * self.own_weight(classes, targets, sample)?;
         }
-        let class_weight = |class: usize| match &self.class_weights {
-            Some(weights) => weights[class],
-            None => 1.0,
-        };
+        let mut reduced = request.room(weight, samples, logits.len())?;
+        if request.extent == Extent::Weight {
+            return Ok(reduced);
+        }
+        let scale = request.value(1.0, weight);
         let mut wanted = filled_vec(0.0, classes)?;
+        let mut powers = filled_vec(0.0, classes)?;
+        let mut sum = 0.0;
         for sample in 0..samples {
-            if factors.is_some_and(|factors| factors[sample] == F::zero()) {
+            let factor = factor(sample);
+            if factor == 0.0 || self.is_ignored(targets, sample) {
                 continue;
             }
-            let row = &logits[sample * classes..][..classes];
-            match targets {
-                Targets::Indices(indices) => {
-                    let index = indices[sample];
-                    if self.ignore_index == Some(index) {
-                        continue;
-                    }
-                    let class = usize::try_from(index)
-                        .ok()
-                        .filter(|&class| class < classes)
-                        .ok_or_else(|| {
-                            Error::config(
-                                format!("target[{sample}]"),
-                                format!("a class from 0 to {}", classes - 1),
-                                index.to_string(),
-                            )
-                        })?;
-                    wanted.fill(self.label_smoothing / classes as f64);
-                    wanted[class] += 1.0 - self.label_smoothing;
-                    if let Some(denominators) = &mut denominators {
-                        denominators[sample] = F::of(class_weight(class));
-                    }
-                }
-                Targets::Probabilities(probabilities) => {
-                    let row = &probabilities[sample * classes..][..classes];
-                    for (to, &probability) in wanted.iter_mut().zip(row) {
-                        *to = probability.double() * (1.0 - self.label_smoothing)
-                            + self.label_smoothing / classes as f64;
-                    }
-                }
-            }
-            weights[sample] = F::one();
-            for (class, to) in wanted.iter_mut().enumerate() {
-                *to *= class_weight(class);
-            }
-
+            self.fill_wanted(&mut wanted, targets, sample);
+            let place = sample * classes..(sample + 1) * classes;
+            let row = &logits[place.clone()];
             // log softmax(z)_k = z_k - m - log sum_j exp(z_j - m), stable with m the largest.
             let largest = row
                 .iter()
                 .fold(f64::NEG_INFINITY, |largest, z| largest.max(z.double()));
-            let total: f64 = row.iter().map(|z| (z.double() - largest).exp()).sum();
-            let log_total = total.ln();
+            for (power, z) in powers.iter_mut().zip(row) {
+                *power = (z.double() - largest).exp();
+            }
+            let powers_total: f64 = powers.iter().sum();
+            let log_total = powers_total.ln();
             let mut loss = 0.0;
-            for (z, &target) in row.iter().zip(&wanted) {
+            for (z, &wanted) in row.iter().zip(&wanted) {
                 // A class that isn't wanted adds nothing, even when its logit is -infinity.
-                if target != 0.0 {
-                    loss -= target * (z.double() - largest - log_total);
+                if wanted != 0.0 {
+                    loss -= wanted * (z.double() - largest - log_total);
                 }
             }
-            values[sample] = F::of(loss);
-            if let Some(gradients) = &mut gradients {
-                let mass: f64 = wanted.iter().sum();
-                let to = &mut gradients[sample * classes..][..classes];
-                for class in 0..classes {
-                    let probability = (row[class].double() - largest).exp() / total;
-                    to[class] = F::of(mass * probability - wanted[class]);
+            sum += factor * loss;
+            if let Some(elements) = &mut reduced.elements {
+                elements[sample] = F::of(factor * loss);
+            }
+            let factor = factor * scale;
+            if let Some(gradient) = &mut reduced.gradient
+                && factor != 0.0
+            {
+                let mass = wanted.iter().sum::<f64>() / powers_total;
+                let slopes = powers.iter().zip(&wanted);
+                for (to, (power, wanted)) in gradient[place].iter_mut().zip(slopes) {
+                    *to = F::of(factor * (mass * power - wanted));
                 }
             }
         }
-        Ok(Elements {
-            values,
-            gradients,
-            weights: Some(weights),
-            denominators,
-        })
+        reduced.value = request.value(sum, weight);
+        Ok(reduced)
+    }
+
+    /// Whether a sample counts for nothing, by its target.
+    fn is_ignored<F>(&self, targets: Targets<'_, F>, sample: usize) -> bool {
+        match targets {
+            Targets::Indices(indices) => self.ignore_index == Some(indices[sample]),
+            Targets::Probabilities(_) => false,
+        }
+    }
+
+    fn class_weight(&self, class: usize) -> f64 {
+        match &self.class_weights {
+            Some(weights) => weights[class],
+            None => 1.0,
+        }
+    }
+
+    /// A sample's share in the mean's denominator: with index targets, the weight of its class.
+    fn own_weight<F>(&self, classes: usize, targets: Targets<'_, F>, sample: usize) -> Result<f64> {
+        let Targets::Indices(indices) = targets else {
+            return Ok(1.0);
+        };
+        if self.is_ignored(targets, sample) {
+            return Ok(0.0);
+        }
+        usize::try_from(indices[sample])
+            .ok()
+            .filter(|&class| class < classes)
+            .map(|class| self.class_weight(class))
+            .ok_or_else(|| {
+                Error::config(
+                    format!("target[{sample}]"),
+                    format!("a class from 0 to {}", classes - 1),
+                    indices[sample].to_string(),
+                )
+            })
+    }
+
+    /// The weight of each class's `-log softmax` in a sample's loss.
+    fn fill_wanted<F: Float>(&self, wanted: &mut [f64], targets: Targets<'_, F>, sample: usize) {
+        let classes = wanted.len();
+        let even = self.label_smoothing / classes as f64;
+        let kept = 1.0 - self.label_smoothing;
+        match targets {
+            Targets::Indices(indices) => {
+                wanted.fill(even);
+                let class = usize::try_from(indices[sample]).ok();
+                if let Some(wanted) = class.and_then(|class| wanted.get_mut(class)) {
+                    *wanted += kept;
+                }
+            }
+            Targets::Probabilities(probabilities) => {
+                let row = &probabilities[sample * classes..][..classes];
+                for (wanted, probability) in wanted.iter_mut().zip(row) {
+                    *wanted = probability.double() * kept + even;
+                }
+            }
+        }
+        if let Some(weights) = &self.class_weights {
+            for (wanted, weight) in wanted.iter_mut().zip(weights) {
+                *wanted *= weight;
+            }
+        }
     }
 }

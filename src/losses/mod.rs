@@ -1,4 +1,9 @@
 //! Losses: values of single elements, their gradients, and how they become one number.
+//!
+//! An element is what carries a weight: a number of a regression, a sample's class of a
+//! classification. Elements of weight zero (masked, ignored) count for nothing, even where they
+//! are NaN. The total weight is known before the elements are gone through, so that values and
+//! gradients are made in one pass.
 
 pub mod classification;
 pub mod regression;
@@ -6,7 +11,9 @@ pub mod regression;
 use crate::engine::zeroed_vec;
 use crate::error::Result;
 use crate::float::Float;
-use crate::memory::copied_vec;
+
+/// How many partial sums run side by side.
+const PARTIAL_SUMS: usize = 16;
 
 /// How elements become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,22 +26,26 @@ pub enum Reduction {
     None,
 }
 
-/// Losses of single elements before reduction.
-///
-/// An element is what carries a weight: a number of a regression, a sample's class of a
-/// classification. Elements of weight zero (masked, ignored) count for nothing, even where they
-/// are NaN.
-#[derive(Debug)]
-pub struct Elements<F> {
-    /// The loss of each element, not weighted.
-    pub values: Vec<F>,
-    /// The gradient of each element's loss, not weighted; as many numbers an element as the
-    /// prediction has.
-    pub gradients: Option<Vec<F>>,
-    /// The weight of each element in the sum; ones when absent.
-    pub weights: Option<Vec<F>>,
-    /// The weight of each element in the mean's denominator, where it isn't the same.
-    pub denominators: Option<Vec<F>>,
+/// How much of a loss is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing but the total weight.
+    Weight,
+    /// The value as well.
+    Value,
+    /// The gradient as well.
+    Gradient,
+}
+
+/// What is wanted of a loss, beside its data.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a, F> {
+    /// The weight of each element; ones when absent.
+    pub weights: Option<&'a [F]>,
+    /// How elements become one number.
+    pub reduction: Reduction,
+    /// How much is wanted.
+    pub extent: Extent,
 }
 
 /// A reduced loss.
@@ -50,88 +61,43 @@ pub struct Reduced<F> {
     pub weight: f64,
 }
 
-impl<F: Float> Elements<F> {
-    /// Multiplies every element's weight, in sum and mean, by further weights.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn reweight(&mut self, factors: &[F]) -> Result<()> {
-        let multiply = |weights: &mut Vec<F>| {
-            for (weight, &factor) in weights.iter_mut().zip(factors) {
-                *weight *= factor;
-            }
-        };
-        match &mut self.weights {
-            Some(weights) => multiply(weights),
-            None => self.weights = Some(copied_vec(factors)?),
-        }
-        if let Some(denominators) = &mut self.denominators {
-            multiply(denominators);
-        }
-        Ok(())
-    }
-
-    /// Reduces. A mean over no weight at all is zero, and so is its gradient.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn reduce(self, reduction: Reduction) -> Result<Reduced<F>> {
-        let count = self.values.len();
-        let weight_of = |index: usize| match &self.weights {
-            Some(weights) => weights[index],
-            None => F::one(),
-        };
-        let mut sum = 0.0;
-        for (index, &value) in self.values.iter().enumerate() {
-            let weight = weight_of(index);
-            if weight != F::zero() {
-                sum += weight.double() * value.double();
-            }
-        }
-        let weight = match self.denominators.as_ref().or(self.weights.as_ref()) {
-            Some(weights) => weights.iter().map(|weight| weight.double()).sum(),
-            None => count as f64,
-        };
-        let (value, scale) = match reduction {
-            Reduction::Mean if weight == 0.0 => (0.0, 0.0),
-            Reduction::Mean => (sum / weight, 1.0 / weight),
-            Reduction::Sum | Reduction::None => (sum, 1.0),
-        };
-        let gradient = match self.gradients.as_ref() {
-            None => None,
-            Some(raw) => {
-                let mut gradient = zeroed_vec(raw.len())?;
-                let each = raw.len() / count.max(1);
-                for index in 0..count {
-                    let factor = weight_of(index).double() * scale;
-                    if factor == 0.0 {
-                        continue;
-                    }
-                    for at in index * each..(index + 1) * each {
-                        gradient[at] = F::of(raw[at].double() * factor);
-                    }
-                }
-                Some(gradient)
-            }
-        };
-        let elements = match reduction {
-            Reduction::None => {
-                let mut elements = zeroed_vec(count)?;
-                for (index, element) in elements.iter_mut().enumerate() {
-                    let weight = weight_of(index);
-                    if weight != F::zero() {
-                        *element = weight * self.values[index];
-                    }
-                }
-                Some(elements)
-            }
-            Reduction::Mean | Reduction::Sum => None,
-        };
+impl<F: Float> Request<'_, F> {
+    /// Room for the answer, from the total weight: zeros for `elements` and for a prediction of
+    /// `len` numbers.
+    fn room(&self, weight: f64, elements: usize, len: usize) -> Result<Reduced<F>> {
+        let reduced = self.extent != Extent::Weight && self.reduction == Reduction::None;
+        let elements = reduced.then(|| zeroed_vec(elements)).transpose()?;
+        let gradient = self.extent == Extent::Gradient;
+        let gradient = gradient.then(|| zeroed_vec(len)).transpose()?;
         Ok(Reduced {
-            value,
+            value: 0.0,
             elements,
             gradient,
             weight,
         })
     }
+
+    /// The reduced value. A mean over no weight at all is zero.
+    fn value(&self, sum: f64, weight: f64) -> f64 {
+        match self.reduction {
+            Reduction::Mean if weight == 0.0 => 0.0,
+            Reduction::Mean => sum / weight,
+            Reduction::Sum | Reduction::None => sum,
+        }
+    }
+}
+
+/// The sum in double precision, in an order that depends on the length alone.
+fn total<F: Float>(numbers: &[F]) -> f64 {
+    let mut sums = [0.0; PARTIAL_SUMS];
+    let (chunks, rest) = numbers.as_chunks::<PARTIAL_SUMS>();
+    for chunk in chunks {
+        for lane in 0..PARTIAL_SUMS {
+            sums[lane] += chunk[lane].double();
+        }
+    }
+    for (sum, number) in sums.iter_mut().zip(rest) {
+        *sum += number.double();
+    }
+    sums.into_iter().sum()
 }

@@ -1,14 +1,22 @@
 //! Losses.
 
-use recurrust::losses::Reduction;
 use recurrust::losses::classification::{CrossEntropy, Targets};
 use recurrust::losses::regression::Regression;
+use recurrust::losses::{Extent, Reduction, Request};
 
 const PLAIN: CrossEntropy = CrossEntropy {
     class_weights: None,
     ignore_index: None,
     label_smoothing: 0.0,
 };
+
+fn request(weights: Option<&[f64]>, reduction: Reduction) -> Request<'_, f64> {
+    Request {
+        weights,
+        reduction,
+        extent: Extent::Gradient,
+    }
+}
 
 #[test]
 fn squared_and_absolute() {
@@ -17,8 +25,8 @@ fn squared_and_absolute() {
         (Regression::Squared, 5.0, [2.0, 0.0, -4.0]),
         (Regression::Absolute, 3.0, [1.0, 0.0, -1.0]),
     ] {
-        let elements = loss.elements(&pred, &target, true).expect("fits");
-        let reduced = elements.reduce(Reduction::Sum).expect("fits");
+        let request = request(None, Reduction::Sum);
+        let reduced = loss.reduce(&pred, &target, request).expect("fits");
         assert!((reduced.value - value).abs() < 1e-15);
         assert_eq!(reduced.gradient.as_deref(), Some(&gradient[..]));
     }
@@ -26,29 +34,29 @@ fn squared_and_absolute() {
 
 #[test]
 fn elements_of_weight_zero_may_be_anything() {
-    let mut elements = Regression::Squared
-        .elements(&[1.0f64, f64::NAN], &[0.0, 0.0], true)
+    let request = request(Some(&[1.0, 0.0]), Reduction::Mean);
+    let reduced = Regression::Squared
+        .reduce(&[1.0, f64::NAN], &[0.0, 0.0], request)
         .expect("fits");
-    elements.reweight(&[1.0, 0.0]).expect("fits");
-    let reduced = elements.reduce(Reduction::Mean).expect("fits");
     assert!((reduced.value - 1.0).abs() < 1e-15);
     assert_eq!(reduced.gradient.as_deref(), Some(&[2.0, 0.0][..]));
 }
 
 #[test]
 fn cross_entropy_of_extreme_logits() {
-    let elements = PLAIN
-        .elements(&[1000.0f64, -1000.0], 2, Targets::Indices(&[1]), None, true)
+    let request = request(None, Reduction::Mean);
+    let reduced = PLAIN
+        .reduce(&[1000.0, -1000.0], 2, Targets::Indices(&[1]), request)
         .expect("the class exists");
-    let reduced = elements.reduce(Reduction::Mean).expect("fits");
     assert!((reduced.value - 2000.0).abs() < 1e-12);
     assert_eq!(reduced.gradient.as_deref(), Some(&[1.0, -1.0][..]));
 }
 
 #[test]
 fn a_class_that_does_not_exist_is_named() {
+    let request = request(None, Reduction::Mean);
     let error = PLAIN
-        .elements(&[0.0f64; 6], 3, Targets::Indices(&[0, 3]), None, false)
+        .reduce(&[0.0; 6], 3, Targets::Indices(&[0, 3]), request)
         .expect_err("there is no class 3");
     assert_eq!(
         error.to_string(),
@@ -58,11 +66,73 @@ fn a_class_that_does_not_exist_is_named() {
 
 #[test]
 fn a_masked_sample_may_have_any_target() {
-    let factors = Some(&[1.0, 0.0][..]);
-    let mut elements = PLAIN
-        .elements(&[0.0f64; 6], 3, Targets::Indices(&[0, -1]), factors, false)
+    let request = request(Some(&[1.0, 0.0]), Reduction::Mean);
+    let reduced = PLAIN
+        .reduce(&[0.0; 6], 3, Targets::Indices(&[0, -1]), request)
         .expect("the masked target is never looked at");
-    elements.reweight(&[1.0, 0.0]).expect("fits");
-    let reduced = elements.reduce(Reduction::Mean).expect("fits");
     assert!((reduced.value - 3f64.ln()).abs() < 1e-15);
+}
+
+#[test]
+fn long_losses_of_every_reduction() {
+    for count in [1usize, 255, 256, 257, 1000] {
+        let numbers = |seed: f64| -> Vec<f64> {
+            (0..count)
+                .map(|index| (seed + 1.7 * index as f64).sin())
+                .collect()
+        };
+        let (pred, target) = (numbers(0.1), numbers(0.2));
+        let mut weights: Vec<f64> = numbers(0.3).iter().map(|w| w + 1.5).collect();
+        weights[count / 2] = 0.0;
+        for given in [None, Some(&weights[..])] {
+            let weight = |at: usize| given.map_or(1.0, |weights| weights[at]);
+            let losses: Vec<f64> = (0..count)
+                .map(|at| weight(at) * (pred[at] - target[at]).powi(2))
+                .collect();
+            let (sum, total) = (
+                losses.iter().sum::<f64>(),
+                (0..count).map(weight).sum::<f64>(),
+            );
+            for (reduction, expected, scale) in [
+                // One element of weight zero: the mean of nothing.
+                (
+                    Reduction::Mean,
+                    if total == 0.0 { 0.0 } else { sum / total },
+                    1.0 / total,
+                ),
+                (Reduction::Sum, sum, 1.0),
+                (Reduction::None, sum, 1.0),
+            ] {
+                let mut request = request(given, reduction);
+                let reduced = Regression::Squared
+                    .reduce(&pred, &target, request)
+                    .expect("fits");
+                assert!((reduced.value - expected).abs() <= 1e-14 * expected);
+                assert!((reduced.weight - total).abs() <= 1e-14 * total);
+                let gradient = reduced.gradient.expect("was asked for");
+                for at in 0..count {
+                    let factor = if weight(at) == 0.0 {
+                        0.0
+                    } else {
+                        weight(at) * scale
+                    };
+                    let expected = factor * 2.0 * (pred[at] - target[at]);
+                    assert!((gradient[at] - expected).abs() <= 1e-15, "{at} of {count}");
+                }
+                match reduced.elements {
+                    Some(elements) => {
+                        assert_eq!(reduction, Reduction::None);
+                        assert_eq!(elements, losses);
+                    }
+                    None => assert_ne!(reduction, Reduction::None),
+                }
+                request.extent = Extent::Weight;
+                let reduced = Regression::Squared
+                    .reduce(&pred, &target, request)
+                    .expect("fits");
+                assert!((reduced.weight - total).abs() <= 1e-14 * total);
+                assert!(reduced.gradient.is_none() && reduced.elements.is_none());
+            }
+        }
+    }
 }
