@@ -12,6 +12,7 @@ use crate::losses::classification::{CrossEntropy, Targets};
 use crate::losses::regression::Regression;
 use crate::losses::{Extent, Reduced, Reduction, Request};
 use crate::memory::{collected_vec, copied_vec, filled_vec};
+use crate::simd::InstructionSet;
 
 const REDUCTION_NAMES: [&str; 3] = ["mean", "sum", "none"];
 const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
@@ -101,7 +102,8 @@ impl Loss {
                 }
                 let targets = Contiguous::<F>::new(&array)?;
                 let targets = targets.as_slice();
-                interruptible(py, |_| loss.reduce(values, targets, request))?
+                let set = InstructionSet::current();
+                interruptible(py, |_| loss.reduce(set, values, targets, request))?
             }
             Kind::CrossEntropy(loss) => cross_entropy(loss, (values, shape), target, request)?,
         };

@@ -88,6 +88,7 @@ impl<F: Float> Request<'_, F> {
 }
 
 /// The sum in double precision, in an order that depends on the length alone.
+#[inline(always)]
 fn total<F: Float>(numbers: &[F]) -> f64 {
     let mut sums = [0.0; PARTIAL_SUMS];
     let (chunks, rest) = numbers.as_chunks::<PARTIAL_SUMS>();

@@ -2,7 +2,7 @@
 
 use super::{Extent, Reduced, Request, total};
 use crate::error::Result;
-use crate::float::Float;
+use crate::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
 /// How many elements are gone through at a time: few enough to stay in the nearest cache.
 const BLOCK: usize = 256;
@@ -21,17 +21,53 @@ impl Regression {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn reduce<F: Float>(
+    ///
+    /// # Panics
+    /// When the processor doesn't have the instruction set.
+    pub fn reduce<F: SimdFloat>(
         self,
+        set: InstructionSet,
         predictions: &[F],
         targets: &[F],
         request: Request<'_, F>,
     ) -> Result<Reduced<F>> {
-        match self {
-            Self::Squared => reduce(predictions, targets, request, |difference| {
-                (difference * difference, difference + difference)
-            }),
-            Self::Absolute => reduce(predictions, targets, request, |difference| {
+        let count = predictions.len();
+        let weight = request.weights.map_or(count as f64, total);
+        let mut reduced = request.room(weight, count, count)?;
+        if request.extent != Extent::Weight {
+            let pass = Pass {
+                loss: self,
+                predictions,
+                targets,
+                request,
+                reduced: &mut reduced,
+            };
+            dispatch(set, pass);
+        }
+        Ok(reduced)
+    }
+}
+
+/// One pass over all elements, which fills in the value and what else there is room for.
+struct Pass<'a, F> {
+    loss: Regression,
+    predictions: &'a [F],
+    targets: &'a [F],
+    request: Request<'a, F>,
+    reduced: &'a mut Reduced<F>,
+}
+
+impl<F: SimdFloat> Kernel<F> for Pass<'_, F> {
+    type Output = ();
+
+    /// The compiler makes registers of the loops; results have the same bits on every set.
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(self) {
+        match self.loss {
+            Regression::Squared => {
+                self.over(|difference| (difference * difference, difference + difference));
+            }
+            Regression::Absolute => self.over(|difference| {
                 let sign = if difference == F::zero() {
                     F::zero()
                 } else {
@@ -43,55 +79,44 @@ impl Regression {
     }
 }
 
-/// The loss, from the value and the slope of a difference.
-#[inline(always)]
-fn reduce<F: Float>(
-    predictions: &[F],
-    targets: &[F],
-    request: Request<'_, F>,
-    value_and_slope: impl Fn(F) -> (F, F),
-) -> Result<Reduced<F>> {
-    let count = predictions.len();
-    let weight = request.weights.map_or(count as f64, total);
-    let mut reduced = request.room(weight, count, count)?;
-    if request.extent == Extent::Weight {
-        return Ok(reduced);
-    }
-    let scale = request.value(1.0, weight);
-    let ones = [F::one(); BLOCK];
-    let mut sum = 0.0;
-    for start in (0..count).step_by(BLOCK) {
-        let block = start..count.min(start + BLOCK);
-        let weights = match request.weights {
-            Some(weights) => &weights[block.clone()],
-            None => &ones[..block.len()],
-        };
-        let elements = || {
-            let differences = predictions[block.clone()]
-                .iter()
-                .zip(&targets[block.clone()]);
-            differences
-                .map(|(&p, &t)| value_and_slope(p - t))
-                .zip(weights)
-        };
-        let mut losses = [0.0; BLOCK];
-        for (loss, ((value, _), &weight)) in losses.iter_mut().zip(elements()) {
-            *loss = weighted(value.double(), weight.double());
-        }
-        sum += total(&losses);
-        if let Some(gradient) = &mut reduced.gradient {
-            for (to, ((_, slope), &weight)) in gradient[block.clone()].iter_mut().zip(elements()) {
-                *to = F::of(weighted(slope.double(), weight.double() * scale));
+impl<F: SimdFloat> Pass<'_, F> {
+    /// The pass, with the value and the slope of a difference.
+    #[inline(always)]
+    fn over(self, value_and_slope: impl Fn(F) -> (F, F)) {
+        let (request, reduced) = (self.request, self.reduced);
+        let scale = request.value(1.0, reduced.weight);
+        let ones = [F::one(); BLOCK];
+        let count = self.predictions.len();
+        let mut sum = 0.0;
+        for start in (0..count).step_by(BLOCK) {
+            let block = start..count.min(start + BLOCK);
+            let weights = match request.weights {
+                Some(weights) => &weights[block.clone()],
+                None => &ones[..block.len()],
+            };
+            let pairs = || {
+                let predictions = self.predictions[block.clone()].iter();
+                predictions.zip(&self.targets[block.clone()])
+            };
+            let elements = || pairs().map(|(&p, &t)| value_and_slope(p - t)).zip(weights);
+            let mut losses = [0.0; BLOCK];
+            for (loss, ((value, _), weight)) in losses.iter_mut().zip(elements()) {
+                *loss = weighted(value.double(), weight.double());
+            }
+            sum += total(&losses);
+            if let Some(to) = &mut reduced.elements {
+                for (to, &loss) in to[block.clone()].iter_mut().zip(&losses) {
+                    *to = F::of(loss);
+                }
+            }
+            if let Some(to) = &mut reduced.gradient {
+                for (to, ((_, slope), weight)) in to[block.clone()].iter_mut().zip(elements()) {
+                    *to = F::of(weighted(slope.double(), weight.double() * scale));
+                }
             }
         }
-        if let Some(losses) = &mut reduced.elements {
-            for (to, ((value, _), &weight)) in losses[block.clone()].iter_mut().zip(elements()) {
-                *to = F::of(weighted(value.double(), weight.double()));
-            }
-        }
+        reduced.value = request.value(sum, reduced.weight);
     }
-    reduced.value = request.value(sum, weight);
-    Ok(reduced)
 }
 
 /// The product; zero where the weight is, even of NaN.

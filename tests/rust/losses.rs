@@ -2,6 +2,9 @@
 
 use recurrust::losses::classification::{CrossEntropy, Targets};
 use recurrust::losses::regression::Regression;
+use recurrust::simd::InstructionSet;
+
+const SET: InstructionSet = InstructionSet::Portable;
 use recurrust::losses::{Extent, Reduction, Request};
 
 const PLAIN: CrossEntropy = CrossEntropy {
@@ -26,7 +29,7 @@ fn squared_and_absolute() {
         (Regression::Absolute, 3.0, [1.0, 0.0, -1.0]),
     ] {
         let request = request(None, Reduction::Sum);
-        let reduced = loss.reduce(&pred, &target, request).expect("fits");
+        let reduced = loss.reduce(SET, &pred, &target, request).expect("fits");
         assert!((reduced.value - value).abs() < 1e-15);
         assert_eq!(reduced.gradient.as_deref(), Some(&gradient[..]));
     }
@@ -36,7 +39,7 @@ fn squared_and_absolute() {
 fn elements_of_weight_zero_may_be_anything() {
     let request = request(Some(&[1.0, 0.0]), Reduction::Mean);
     let reduced = Regression::Squared
-        .reduce(&[1.0, f64::NAN], &[0.0, 0.0], request)
+        .reduce(SET, &[1.0, f64::NAN], &[0.0, 0.0], request)
         .expect("fits");
     assert!((reduced.value - 1.0).abs() < 1e-15);
     assert_eq!(reduced.gradient.as_deref(), Some(&[2.0, 0.0][..]));
@@ -105,11 +108,21 @@ fn long_losses_of_every_reduction() {
             ] {
                 let mut request = request(given, reduction);
                 let reduced = Regression::Squared
-                    .reduce(&pred, &target, request)
+                    .reduce(SET, &pred, &target, request)
                     .expect("fits");
                 assert!((reduced.value - expected).abs() <= 1e-14 * expected);
                 assert!((reduced.weight - total).abs() <= 1e-14 * total);
                 let gradient = reduced.gradient.expect("was asked for");
+                for set in InstructionSet::ALL
+                    .into_iter()
+                    .filter(|set| set.is_available())
+                {
+                    let again = Regression::Squared
+                        .reduce(set, &pred, &target, request)
+                        .expect("fits");
+                    assert_eq!(again.value, reduced.value, "{set:?}");
+                    assert_eq!(again.gradient.as_ref(), Some(&gradient), "{set:?}");
+                }
                 for at in 0..count {
                     let factor = if weight(at) == 0.0 {
                         0.0
@@ -128,7 +141,7 @@ fn long_losses_of_every_reduction() {
                 }
                 request.extent = Extent::Weight;
                 let reduced = Regression::Squared
-                    .reduce(&pred, &target, request)
+                    .reduce(SET, &pred, &target, request)
                     .expect("fits");
                 assert!((reduced.weight - total).abs() <= 1e-14 * total);
                 assert!(reduced.gradient.is_none() && reduced.elements.is_none());
