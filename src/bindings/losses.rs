@@ -89,6 +89,7 @@ impl Loss {
             extent,
         };
         let values = predictions.as_slice();
+        let set = InstructionSet::current();
         let reduced = match &self.kind {
             Kind::Regression(loss) => {
                 let array = arrays::numbers(target, "target")?;
@@ -102,7 +103,6 @@ impl Loss {
                 }
                 let targets = Contiguous::<F>::new(&array)?;
                 let targets = targets.as_slice();
-                let set = InstructionSet::current();
                 interruptible(py, |_| loss.reduce(set, values, targets, request))?
             }
             Kind::CrossEntropy(loss) => cross_entropy(loss, (values, shape), target, request)?,
@@ -146,12 +146,13 @@ fn cross_entropy<F: Number>(
         )
         .into());
     }
+    let set = InstructionSet::current();
     let array = arrays::numbers(target, "target")?;
     if array.shape() == shape && array.dtype_is_float() {
         let probabilities = Contiguous::<F>::new(&array)?;
         let targets = probabilities.as_slice();
         let targets = Targets::Probabilities(targets);
-        return interruptible(py, |_| loss.reduce(values, classes, targets, request));
+        return interruptible(py, |_| loss.reduce(set, values, classes, targets, request));
     }
     if array.shape() != &shape[..shape.len() - 1] {
         return Err(Error::shape(
@@ -167,7 +168,7 @@ fn cross_entropy<F: Number>(
     }
     let (indices, _) = arrays::integers(target, "target", true)?;
     let targets = Targets::Indices(&indices);
-    interruptible(py, |_| loss.reduce(values, classes, targets, request))
+    interruptible(py, |_| loss.reduce(set, values, classes, targets, request))
 }
 
 /// Whether an array's numbers are floats.

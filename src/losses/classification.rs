@@ -1,9 +1,10 @@
 //! Losses of classes.
 
-use super::{Extent, Reduced, Request};
+use super::{Extent, LANES, Reduced, Request, largest, total};
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::memory::filled_vec;
+use crate::simd::{InstructionSet, Kernel, Vector, dispatch};
 
 /// Cross-entropy of a softmax over the last axis, with PyTorch's meaning of its options.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,67 +32,40 @@ impl CrossEntropy {
     ///
     /// # Errors
     /// Out of memory, or [`Error::Config`] naming the first class index that doesn't exist.
+    ///
+    /// # Panics
+    /// When the processor doesn't have the instruction set.
     pub fn reduce<F: Float>(
         &self,
+        set: InstructionSet,
         logits: &[F],
         classes: usize,
         targets: Targets<'_, F>,
         request: Request<'_, F>,
     ) -> Result<Reduced<F>> {
         let samples = logits.len() / classes;
-        let factor = |sample: usize| request.weights.map_or(1.0, |w| w[sample].double());
         let mut weight = 0.0;
-        for sample in (0..samples).filter(|&sample| factor(sample) != 0.0) {
-            weight += factor(sample) * self.own_weight(classes, targets, sample)?;
+        for sample in 0..samples {
+            let factor = request.weight_of(sample);
+            if factor != 0.0 {
+                weight += factor * self.own_weight(classes, targets, sample)?;
+            }
         }
         let mut reduced = request.room(weight, samples, logits.len())?;
-        if request.extent == Extent::Weight {
-            return Ok(reduced);
+        if request.extent != Extent::Weight {
+            let registers = classes.next_multiple_of(LANES);
+            let pass = Pass {
+                loss: self,
+                logits,
+                targets,
+                request,
+                reduced: &mut reduced,
+                wanted: filled_vec(0.0, classes)?,
+                shifted: filled_vec(0.0, registers)?,
+                powers: filled_vec(0.0, registers)?,
+            };
+            dispatch(set, pass);
         }
-        let scale = request.value(1.0, weight);
-        let mut wanted = filled_vec(0.0, classes)?;
-        let mut powers = filled_vec(0.0, classes)?;
-        let mut sum = 0.0;
-        for sample in 0..samples {
-            let factor = factor(sample);
-            if factor == 0.0 || self.is_ignored(targets, sample) {
-                continue;
-            }
-            self.fill_wanted(&mut wanted, targets, sample);
-            let place = sample * classes..(sample + 1) * classes;
-            let row = &logits[place.clone()];
-            // log softmax(z)_k = z_k - m - log sum_j exp(z_j - m), stable with m the largest.
-            let largest = row
-                .iter()
-                .fold(f64::NEG_INFINITY, |largest, z| largest.max(z.double()));
-            for (power, z) in powers.iter_mut().zip(row) {
-                *power = (z.double() - largest).exp();
-            }
-            let powers_total: f64 = powers.iter().sum();
-            let log_total = powers_total.ln();
-            let mut loss = 0.0;
-            for (z, &wanted) in row.iter().zip(&wanted) {
-                // A class that isn't wanted adds nothing, even when its logit is -infinity.
-                if wanted != 0.0 {
-                    loss -= wanted * (z.double() - largest - log_total);
-                }
-            }
-            sum += factor * loss;
-            if let Some(elements) = &mut reduced.elements {
-                elements[sample] = F::of(factor * loss);
-            }
-            let factor = factor * scale;
-            if let Some(gradient) = &mut reduced.gradient
-                && factor != 0.0
-            {
-                let mass = wanted.iter().sum::<f64>() / powers_total;
-                let slopes = powers.iter().zip(&wanted);
-                for (to, (power, wanted)) in gradient[place].iter_mut().zip(slopes) {
-                    *to = F::of(factor * (mass * power - wanted));
-                }
-            }
-        }
-        reduced.value = request.value(sum, weight);
         Ok(reduced)
     }
 
@@ -156,5 +130,74 @@ impl CrossEntropy {
                 *wanted *= weight;
             }
         }
+    }
+}
+
+/// One pass over all samples, which fills in the value and what else there is room for; all in
+/// double precision.
+struct Pass<'a, F> {
+    loss: &'a CrossEntropy,
+    logits: &'a [F],
+    targets: Targets<'a, F>,
+    request: Request<'a, F>,
+    reduced: &'a mut Reduced<F>,
+    // Of one sample, a number a class; the latter two are filled up to whole registers:
+    wanted: Vec<f64>,
+    shifted: Vec<f64>,
+    powers: Vec<f64>,
+}
+
+impl<F: Float> Kernel<f64> for Pass<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = f64>>(mut self) {
+        let classes = self.wanted.len();
+        let scale = self.request.value(1.0, self.reduced.weight);
+        let mut sum = 0.0;
+        for (sample, logits) in self.logits.chunks_exact(classes).enumerate() {
+            let factor = self.request.weight_of(sample);
+            if factor == 0.0 || self.loss.is_ignored(self.targets, sample) {
+                continue;
+            }
+            self.loss
+                .fill_wanted(&mut self.wanted, self.targets, sample);
+            // log softmax(z)_k = z_k - m - log sum_j exp(z_j - m), stable with m the largest.
+            let largest = largest(logits);
+            for (shifted, logit) in self.shifted.iter_mut().zip(logits) {
+                *shifted = logit.double() - largest;
+            }
+            let registers = self.shifted.chunks_exact(V::LANES);
+            for (shifted, powers) in registers.zip(self.powers.chunks_exact_mut(V::LANES)) {
+                V::from_slice(shifted).exp().to_slice(powers);
+            }
+            let powers_total = total(&self.powers[..classes]);
+            let log_total = powers_total.ln();
+            for (shifted, &wanted) in self.shifted.iter_mut().zip(&self.wanted) {
+                // A class that isn't wanted adds nothing, even when its logit is -infinity.
+                *shifted = if wanted == 0.0 {
+                    0.0
+                } else {
+                    wanted * (log_total - *shifted)
+                };
+            }
+            let loss = factor * total(&self.shifted[..classes]);
+            sum += loss;
+            if let Some(elements) = &mut self.reduced.elements {
+                elements[sample] = F::of(loss);
+            }
+            let factor = factor * scale;
+            if let Some(gradient) = &mut self.reduced.gradient
+                && factor != 0.0
+            {
+                let mass = total(&self.wanted) / powers_total;
+                let slopes = self.powers.iter().zip(&self.wanted);
+                let row = &mut gradient[sample * classes..][..classes];
+                for (to, (power, wanted)) in row.iter_mut().zip(slopes) {
+                    *to = F::of(factor * (mass * power - wanted));
+                }
+            }
+        }
+        self.reduced.value = self.request.value(sum, self.reduced.weight);
     }
 }

@@ -12,8 +12,8 @@ use crate::engine::zeroed_vec;
 use crate::error::Result;
 use crate::float::Float;
 
-/// How many partial sums run side by side.
-const PARTIAL_SUMS: usize = 16;
+/// How many numbers are joined side by side; a multiple of any register's.
+const LANES: usize = 8;
 
 /// How elements become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,12 @@ pub struct Reduced<F> {
 }
 
 impl<F: Float> Request<'_, F> {
+    /// The weight of one element.
+    fn weight_of(&self, element: usize) -> f64 {
+        self.weights
+            .map_or(1.0, |weights| weights[element].double())
+    }
+
     /// Room for the answer, from the total weight: zeros for `elements` and for a prediction of
     /// `len` numbers.
     fn room(&self, weight: f64, elements: usize, len: usize) -> Result<Reduced<F>> {
@@ -90,15 +96,34 @@ impl<F: Float> Request<'_, F> {
 /// The sum in double precision, in an order that depends on the length alone.
 #[inline(always)]
 fn total<F: Float>(numbers: &[F]) -> f64 {
-    let mut sums = [0.0; PARTIAL_SUMS];
-    let (chunks, rest) = numbers.as_chunks::<PARTIAL_SUMS>();
+    fold(numbers, 0.0, |sum, number| sum + number)
+}
+
+/// The largest number; NaN doesn't count.
+#[inline(always)]
+fn largest<F: Float>(numbers: &[F]) -> f64 {
+    fold(numbers, f64::NEG_INFINITY, |largest, number| {
+        if number > largest { number } else { largest }
+    })
+}
+
+/// Joins numbers in lanes, which the compiler turns into registers, and then the lanes.
+#[inline(always)]
+fn fold<F: Float>(numbers: &[F], start: f64, join: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut lanes = [start; LANES];
+    let (chunks, rest) = numbers.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..PARTIAL_SUMS {
-            sums[lane] += chunk[lane].double();
+        for lane in 0..LANES {
+            lanes[lane] = join(lanes[lane], chunk[lane].double());
         }
     }
-    for (sum, number) in sums.iter_mut().zip(rest) {
-        *sum += number.double();
+    for (lane, number) in lanes.iter_mut().zip(rest) {
+        *lane = join(*lane, number.double());
     }
-    sums.into_iter().sum()
+    for width in [4, 2, 1] {
+        for lane in 0..width {
+            lanes[lane] = join(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
 }

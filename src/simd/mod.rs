@@ -100,6 +100,13 @@ pub trait Vector:
         activations::sigmoid(self)
     }
 
+    /// The exponential of numbers that are not positive.
+    #[inline(always)]
+    #[must_use]
+    fn exp(self) -> Self {
+        activations::exp(self)
+    }
+
     /// The hyperbolic tangent.
     #[inline(always)]
     #[must_use]

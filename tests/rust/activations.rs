@@ -2,24 +2,24 @@
 
 use recurrust::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
-/// Sigmoid and tanh of many numbers.
+/// Sigmoid and tanh of many numbers, and exp of their negative magnitudes.
 struct Activations<'a, F>(&'a [F]);
 
-type Values<F> = [Vec<F>; 2];
+type Values<F> = [Vec<F>; 3];
 
 impl<F: SimdFloat> Kernel<F> for Activations<'_, F> {
     type Output = Values<F>;
 
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) -> Values<F> {
-        let mut values = [Vec::new(), Vec::new()];
+        let mut values = [Vec::new(), Vec::new(), Vec::new()];
         for chunk in self.0.chunks(V::LANES) {
             let mut x = vec![F::zero(); V::LANES];
             x[..chunk.len()].copy_from_slice(chunk);
             // SAFETY: every vector holds a register.
             unsafe {
                 let x = V::load(x.as_ptr());
-                let results = [x.sigmoid(), x.tanh()];
+                let results = [x.sigmoid(), x.tanh(), x.at_most(-x).exp()];
                 for (values, result) in values.iter_mut().zip(results) {
                     let mut numbers = vec![F::zero(); V::LANES];
                     result.store(numbers.as_mut_ptr());
@@ -53,18 +53,21 @@ fn true_sigmoid(x: f64) -> f64 {
 }
 
 fn check_single(set: InstructionSet, numbers: &[f32]) {
-    let [sigmoid, tanh] = dispatch(set, Activations(numbers));
+    let [sigmoid, tanh, exp] = dispatch(set, Activations(numbers));
     for (at, &x) in numbers.iter().enumerate() {
         let wide = f64::from(x);
-        let truth = true_sigmoid(wide);
-        let got = sigmoid[at];
-        let error = (f64::from(got) - truth).abs();
-        assert!(error <= 1.2e-7, "{set:?}: sigmoid({x:e}) = {got:e}");
-        if truth > 2f64.powi(-100) {
-            assert!(
-                ulps(got, truth) <= 3.0 + 2.0 * wide.abs(),
-                "{set:?}: sigmoid({x:e}) = {got:e}"
-            );
+        for (name, got, truth) in [
+            ("sigmoid", sigmoid[at], true_sigmoid(wide)),
+            ("exp of minus", exp[at], (-wide.abs()).exp()),
+        ] {
+            let error = (f64::from(got) - truth).abs();
+            assert!(error <= 1.2e-7, "{set:?}: {name} {x:e} = {got:e}");
+            if truth > 2f64.powi(-100) {
+                assert!(
+                    ulps(got, truth) <= 3.0 + 2.0 * wide.abs(),
+                    "{set:?}: {name} {x:e} = {got:e}"
+                );
+            }
         }
         let got = tanh[at];
         if x.abs() >= f32::MIN_POSITIVE {
@@ -113,15 +116,20 @@ fn double_precision() {
         magnitude *= if magnitude < 1e-3 { 1.7 } else { 1.000_37 };
     }
     for set in sets() {
-        let [sigmoid, tanh] = dispatch(set, Activations(&numbers));
+        let [sigmoid, tanh, exp] = dispatch(set, Activations(&numbers));
         for (at, &x) in numbers.iter().enumerate() {
-            let (got, truth) = (sigmoid[at], true_sigmoid(x));
-            let error = (got - truth).abs();
-            let tail = truth < 2f64.powi(-900);
-            assert!(
-                error <= 3e-16 && (tail || error / truth <= (3.0 + 2.0 * x.abs()) * f64::EPSILON),
-                "{set:?}: sigmoid({x:e}) = {got:e}, not {truth:e}"
-            );
+            for (name, got, truth) in [
+                ("sigmoid", sigmoid[at], true_sigmoid(x)),
+                ("exp of minus", exp[at], (-x.abs()).exp()),
+            ] {
+                let error = (got - truth).abs();
+                let tail = truth < 2f64.powi(-900);
+                let bound = (3.0 + 2.0 * x.abs()) * f64::EPSILON;
+                assert!(
+                    error <= 3e-16 && (tail || error / truth <= bound),
+                    "{set:?}: {name} {x:e} = {got:e}, not {truth:e}"
+                );
+            }
             let (got, truth) = (tanh[at], x.tanh());
             assert!(
                 (got / truth - 1.0).abs() <= 1e-15,
@@ -136,16 +144,22 @@ fn check_special<F: SimdFloat>() {
     let large = of(&[1e4, 1e30, f64::INFINITY]);
     let small = of(&[-1e4, -1e30, f64::NEG_INFINITY]);
     for set in sets() {
-        let [sigmoid, tanh] = dispatch(set, Activations(&large));
+        let [sigmoid, tanh, exp] = dispatch(set, Activations(&large));
         assert_eq!(sigmoid, of(&[1.0; 3]), "{set:?}");
         assert_eq!(tanh, of(&[1.0; 3]), "{set:?}");
-        let [sigmoid, tanh] = dispatch(set, Activations(&small));
+        assert_eq!(exp, of(&[0.0; 3]), "{set:?}");
+        let [sigmoid, tanh, exp] = dispatch(set, Activations(&small));
         assert_eq!(sigmoid, of(&[0.0; 3]), "{set:?}");
         assert_eq!(tanh, of(&[-1.0; 3]), "{set:?}");
-        let [sigmoid, tanh] = dispatch(set, Activations(&of(&[f64::NAN])));
-        assert!(sigmoid[0].is_nan() && tanh[0].is_nan(), "{set:?}");
-        let [sigmoid, tanh] = dispatch(set, Activations(&of(&[0.0])));
+        assert_eq!(exp, of(&[0.0; 3]), "{set:?}");
+        let [sigmoid, tanh, exp] = dispatch(set, Activations(&of(&[f64::NAN])));
+        assert!(
+            sigmoid[0].is_nan() && tanh[0].is_nan() && exp[0].is_nan(),
+            "{set:?}"
+        );
+        let [sigmoid, tanh, exp] = dispatch(set, Activations(&of(&[0.0])));
         assert_eq!((sigmoid[0], tanh[0]), (F::of(0.5), F::of(0.0)), "{set:?}");
+        assert_eq!(exp[0], F::of(1.0), "{set:?}");
     }
 }
 

@@ -197,8 +197,8 @@ fn check_norms<F: SimdFloat>(magnitudes: &[f64]) {
                 let norm = norm.value();
                 assert!((norm / magnitude - expected).abs() <= 1e-14 * expected);
                 assert_eq!(
-                    *first.get_or_insert(norm),
-                    norm,
+                    *first.get_or_insert(norm.to_bits()),
+                    norm.to_bits(),
                     "{set:?}, {magnitude}, {len}"
                 );
             }
@@ -243,7 +243,7 @@ fn tensors_of_all_magnitudes_join() {
         for value in order {
             norm.add(SET, &[value]);
         }
-        assert_eq!(norm.value(), f64::INFINITY);
+        assert!(norm.value().is_infinite());
     }
 }
 
@@ -259,7 +259,7 @@ fn moments_that_fade_leave_the_subnormal_numbers() {
         }
         for (name, array) in &memory.arrays {
             if ["exp_avg", "momentum_buffer", "grad_avg"].contains(name) {
-                assert_eq!(array[0], 0.0, "{rule:?}: {name}");
+                assert!(array[0].abs() <= 0.0, "{rule:?}: {name}");
             }
         }
     }
