@@ -8,7 +8,7 @@ WHEELS := target/wheels
 TEST_GROUP := --group test
 LINT_GROUP := --group lint
 
-NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py)
+NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py)
 
 # Builds find the interpreter here, whatever is on the PATH.
 export PYO3_PYTHON := $(abspath $(BIN)/python)

@@ -1,85 +1,275 @@
-//! All matrix products; the only file that knows which library computes them.
+//! Matrix products outside of cells.
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
+use std::ops::Range;
 
+use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
+
+use super::gradient_products::{add, add_to};
+use super::tile::{for_row_chunks, sweep};
+use super::workspace::zeroed_vec;
+use crate::error::{Result, checked_size};
 use crate::float::Float;
+use crate::simd::{InstructionSet, Kernel, Registers, SimdFloat, Vector, dispatch};
 
-/// Up to this many rows, a product is bound by reading the other matrix once, and packing it as
-/// the library does costs more than the product.
+/// Up to this many rows, a product is bound by reading the other matrix once, and packing it for
+/// the tile costs more than the product.
 const FEW_ROWS: usize = 4;
+
+/// Up to this many outputs, most of a tile's sums would be nobody's.
+const FEW_OUTPUTS: usize = 2;
 
 /// How many sums run side by side in a scalar product, so that they can share a register.
 const PARTIAL_SUMS: usize = 8;
 
-/// How a product is computed. The caller chooses by the rows of the whole operand, not of the
+/// How many products a sum collects in registers before it is added to the result: a packed panel
+/// stays in the nearer caches, and long sums lose fewer digits.
+const DEPTH: usize = 384;
+
+/// How many rows are multiplied by one panel after the other: few enough for their results to stay
+/// in the nearer caches meanwhile.
+const ROWS: usize = 96;
+
+/// How many registers make up a panel of columns.
+const PANEL_REGISTERS: usize = 4;
+
+/// How a product is computed. The caller chooses by the sizes of the whole operand, not of the
 /// piece at hand, so that results don't depend on how an array happens to lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProductPath {
     /// Row by row.
-    FewRows,
-    /// By the library.
-    ManyRows,
+    Rows,
+    /// Tile by tile.
+    Tiles,
 }
 
 impl ProductPath {
-    /// The faster path for an operand of so many rows.
+    /// The faster path for so many rows and outputs.
     #[must_use]
-    pub fn for_rows(rows: usize) -> Self {
-        if rows > FEW_ROWS {
-            Self::ManyRows
+    pub fn for_sizes(rows: usize, outputs: usize) -> Self {
+        if rows > FEW_ROWS && outputs > FEW_OUTPUTS {
+            Self::Tiles
         } else {
-            Self::FewRows
+            Self::Rows
         }
     }
 }
 
 /// `c += a b`.
-pub fn add_product<F: Float>(
+///
+/// # Errors
+/// Out of memory; `c` is as it was then.
+///
+/// # Panics
+/// When sizes don't fit.
+pub fn add_product<F: SimdFloat>(
     path: ProductPath,
     a: ArrayView2<F>,
     b: ArrayView2<F>,
     mut c: ArrayViewMut2<F>,
-) {
-    if path == ProductPath::ManyRows {
-        general_mat_mul(F::one(), &a, &b, F::one(), &mut c);
-        return;
+) -> Result<()> {
+    if path == ProductPath::Tiles {
+        return multiply(a, b, c);
     }
     for (a_row, mut c_row) in a.rows().into_iter().zip(c.rows_mut()) {
         for (&factor, b_row) in a_row.iter().zip(b.rows()) {
-            match (c_row.as_slice_mut(), b_row.as_slice()) {
-                (Some(sums), Some(values)) => {
-                    for (sum, &value) in sums.iter_mut().zip(values) {
-                        *sum += factor * value;
-                    }
-                }
-                _ => c_row.scaled_add(factor, &b_row),
-            }
+            add_multiple(c_row.view_mut(), factor, b_row);
         }
     }
+    Ok(())
 }
 
 /// `c += a b^T`.
-pub fn add_product_transposed<F: Float>(
+///
+/// # Errors
+/// Out of memory; `c` is as it was then.
+///
+/// # Panics
+/// When sizes don't fit.
+pub fn add_product_transposed<F: SimdFloat>(
     path: ProductPath,
     a: ArrayView2<F>,
     b: ArrayView2<F>,
     mut c: ArrayViewMut2<F>,
-) {
-    if path == ProductPath::ManyRows {
-        general_mat_mul(F::one(), &a, &b.t(), F::one(), &mut c);
-        return;
+) -> Result<()> {
+    if path == ProductPath::Tiles {
+        return multiply(a, b.reversed_axes(), c);
     }
     for (a_row, mut c_row) in a.rows().into_iter().zip(c.rows_mut()) {
         for (sum, b_row) in c_row.iter_mut().zip(b.rows()) {
             *sum += dot(a_row, b_row);
         }
     }
+    Ok(())
 }
 
 /// `c += a^T b`.
-pub fn add_outer_product<F: Float>(a: ArrayView2<F>, b: ArrayView2<F>, mut c: ArrayViewMut2<F>) {
-    general_mat_mul(F::one(), &a.t(), &b, F::one(), &mut c);
+///
+/// # Errors
+/// Out of memory; `c` is as it was then.
+///
+/// # Panics
+/// When sizes don't fit.
+pub fn add_outer_product<F: SimdFloat>(
+    path: ProductPath,
+    a: ArrayView2<F>,
+    b: ArrayView2<F>,
+    mut c: ArrayViewMut2<F>,
+) -> Result<()> {
+    if path == ProductPath::Tiles {
+        return multiply(a.reversed_axes(), b, c);
+    }
+    let mut sums = Array1::from(zeroed_vec(b.ncols())?);
+    let depths = b.axis_chunks_iter(Axis(0), DEPTH);
+    for (a, b) in a.axis_chunks_iter(Axis(0), DEPTH).zip(depths) {
+        for (a_column, mut c_row) in a.columns().into_iter().zip(c.rows_mut()) {
+            sums.fill(F::zero());
+            for (&factor, b_row) in a_column.iter().zip(b.rows()) {
+                add_multiple(sums.view_mut(), factor, b_row);
+            }
+            c_row += &sums;
+        }
+    }
+    Ok(())
+}
+
+/// `c += a b`, tile by tile. Each row's sums are the same whatever other rows there are.
+fn multiply<F: SimdFloat>(a: ArrayView2<F>, b: ArrayView2<F>, c: ArrayViewMut2<F>) -> Result<()> {
+    // The tiles read through pointers: what they rely on is made sure of here.
+    assert_eq!(a.ncols(), b.nrows());
+    assert_eq!(c.dim(), (a.nrows(), b.ncols()));
+    assert!(c.ncols() < 2 || c.strides()[1] == 1);
+    let set = InstructionSet::current();
+    let panel = PANEL_REGISTERS * set.lanes::<F>();
+    let padded = b.ncols().next_multiple_of(panel);
+    let multiply = Multiply {
+        packed: zeroed_vec(checked_size(&[DEPTH.min(b.nrows()), padded])?)?,
+        row: zeroed_vec(panel)?,
+        a,
+        b,
+        c,
+    };
+    dispatch(set, multiply);
+    Ok(())
+}
+
+struct Multiply<'a, F> {
+    a: ArrayView2<'a, F>,
+    b: ArrayView2<'a, F>,
+    c: ArrayViewMut2<'a, F>,
+    /// Some rows of `b` as the tile reads them, panel by panel.
+    packed: Vec<F>,
+    /// A row of a tile's sums.
+    row: Vec<F>,
+}
+
+impl<F: SimdFloat> Kernel<F> for Multiply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(mut self) {
+        let columns = self.b.ncols();
+        let panels = (0..columns).step_by(PANEL_REGISTERS * V::LANES);
+        for start in (0..self.b.nrows()).step_by(DEPTH) {
+            let depths = start..self.b.nrows().min(start + DEPTH);
+            for column in panels.clone() {
+                self.pack::<V>(&depths, column);
+            }
+            for first in (0..self.a.nrows()).step_by(ROWS) {
+                let rows = first..self.a.nrows().min(first + ROWS);
+                for column in panels.clone() {
+                    match registers::<V>(columns - column) {
+                        1 => self.tiles::<V, [V; 1]>(&rows, &depths, column),
+                        2 => self.tiles::<V, [V; 2]>(&rows, &depths, column),
+                        _ => self.tiles::<V, [V; PANEL_REGISTERS]>(&rows, &depths, column),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How many registers make up a panel when so many columns are left.
+#[inline(always)]
+fn registers<V: Vector>(columns: usize) -> usize {
+    match columns.div_ceil(V::LANES) {
+        few @ 1..=2 => few,
+        _ => PANEL_REGISTERS,
+    }
+}
+
+impl<F: SimdFloat> Multiply<'_, F> {
+    /// Lays out some rows of one panel of `b`, one after the other. Registers that are filled in part
+    /// keep what they held before, in sums that nobody reads.
+    #[inline(always)]
+    fn pack<V: Vector<Element = F>>(&mut self, depths: &Range<usize>, column: usize) {
+        let left = self.b.ncols() - column;
+        let width = registers::<V>(left) * V::LANES;
+        let panel = &mut self.packed[column * depths.len()..][..width * depths.len()];
+        let columns = column..column + left.min(width);
+        let from = self.b.slice(s![depths.clone(), columns]);
+        if from.strides()[1] == 1 {
+            for (to, from) in panel.chunks_exact_mut(width).zip(from.rows()) {
+                for (to, &value) in to.iter_mut().zip(from) {
+                    *to = value;
+                }
+            }
+        } else {
+            // Along the columns, which are contiguous in transposed matrices.
+            for (index, from) in from.columns().into_iter().enumerate() {
+                for (to, &value) in panel.chunks_exact_mut(width).zip(from) {
+                    to[index] = value;
+                }
+            }
+        }
+    }
+
+    /// Some rows of `a` times some rows of one panel of `b`.
+    #[inline(always)]
+    fn tiles<V: Vector<Element = F>, R: Registers<V>>(
+        &mut self,
+        rows: &Range<usize>,
+        depths: &Range<usize>,
+        column: usize,
+    ) {
+        let (count, width) = (depths.len(), R::COUNT * V::LANES);
+        let columns = width.min(self.b.ncols() - column);
+        let panel = &self.packed[column * count..][..width * count];
+        let strides = (self.a.strides()[0], self.a.strides()[1]);
+        let zero = R::build(|_| V::splat(F::zero()));
+        assert!(self.row.len() >= width);
+        for_row_chunks!(V, rows.len(), first, M => {
+            let first = rows.start + first;
+            // SAFETY: M rows of `a` have `count` numbers each from this depth on, and the panel has as
+            // many register sets. M rows of `c`, whose columns are contiguous, have room for the
+            // columns, and `row` for all registers.
+            unsafe {
+                let from = &raw const self.a[[first, depths.start]];
+                let sums = sweep::<V, R, M>([zero; M], count, from, strides, panel.as_ptr());
+                for (m, sums) in sums.iter().enumerate() {
+                    let to = &raw mut self.c[[first + m, column]];
+                    if columns == width {
+                        add_to(to, *sums);
+                    } else {
+                        sums.store(self.row.as_mut_ptr());
+                        let to = std::slice::from_raw_parts_mut(to, columns);
+                        add(to, &self.row);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// `to += factor values`.
+fn add_multiple<F: Float>(mut to: ArrayViewMut1<F>, factor: F, values: ArrayView1<F>) {
+    match (to.as_slice_mut(), values.as_slice()) {
+        (Some(to), Some(values)) => {
+            for (to, &value) in to.iter_mut().zip(values) {
+                *to += factor * value;
+            }
+        }
+        _ => to.scaled_add(factor, &values),
+    }
 }
 
 fn dot<F: Float>(a: ArrayView1<F>, b: ArrayView1<F>) -> F {

@@ -67,7 +67,7 @@ impl Linear {
     ///
     /// # Errors
     /// Out of memory or interrupted.
-    pub fn forward<F: Float>(
+    pub fn forward<F: SimdFloat>(
         &self,
         weights: &Reading<'_, F>,
         input: Sequence<'_, F>,
@@ -83,6 +83,7 @@ impl Linear {
         }
         let weight = matrix(weights.slice(WEIGHT), self.outputs, self.inputs);
         let mut result = Ok(());
+        let path = ProductPath::for_sizes(rows, self.outputs);
         input.matrices(&(0..steps), |x, block_rows| {
             let mut y = matrix_mut(&mut output, rows, self.outputs);
             let mut y = y.slice_axis_mut(Axis(0), block_rows);
@@ -90,8 +91,9 @@ impl Linear {
             let chunks = x.axis_chunks_iter(Axis(0), chunk);
             for (x, y) in chunks.zip(y.axis_chunks_iter_mut(Axis(0), chunk)) {
                 if result.is_ok() {
-                    result = interrupt.check();
-                    add_product_transposed(ProductPath::for_rows(rows), x, weight, y);
+                    result = interrupt
+                        .check()
+                        .and_then(|()| add_product_transposed(path, x, weight, y));
                 }
             }
         });
@@ -116,7 +118,7 @@ impl Linear {
     ///
     /// # Errors
     /// Out of memory or interrupted; nothing was changed then.
-    pub fn backward<F: Float>(
+    pub fn backward<F: SimdFloat>(
         &self,
         weights: &Reading<'_, F>,
         parameters: &Parameters<F>,
@@ -138,6 +140,7 @@ impl Linear {
         let entries = parameters.entries();
         let buffer = gradients.as_mut_slice();
         let chunk = self.rows_between_checks();
+        let path = ProductPath::for_sizes(rows, self.outputs);
         for start in (0..rows).step_by(chunk) {
             interrupt.check()?;
             let count = chunk.min(rows - start);
@@ -145,6 +148,7 @@ impl Linear {
             let outputs = start * self.outputs..(start + count) * self.outputs;
             let dy = matrix(&output_gradient[outputs], count, self.outputs);
             add_outer_product(
+                path,
                 dy,
                 matrix(&input[from..to], count, self.inputs),
                 matrix_mut(
@@ -152,7 +156,7 @@ impl Linear {
                     self.outputs,
                     self.inputs,
                 ),
-            );
+            )?;
             for row in dy.rows() {
                 for (sum, value) in bias.iter_mut().zip(row) {
                     *sum += value.double();
@@ -160,11 +164,11 @@ impl Linear {
             }
             if let Some(dx) = &mut input_gradient {
                 add_product(
-                    ProductPath::for_rows(rows),
+                    path,
                     dy,
                     weight,
                     matrix_mut(&mut dx[from..to], count, self.inputs),
-                );
+                )?;
             }
         }
         if self.bias {
