@@ -188,6 +188,12 @@ impl<F: SimdFloat> Kernel<F> for Multiply<'_, F> {
     }
 }
 
+/// How far an element is from a matrix's first.
+#[inline(always)]
+fn offset((row_stride, column_stride): (isize, isize), row: usize, column: usize) -> isize {
+    row.cast_signed() * row_stride + column.cast_signed() * column_stride
+}
+
 /// How many registers make up a panel when so many columns are left.
 #[inline(always)]
 fn registers<V: Vector>(columns: usize) -> usize {
@@ -235,6 +241,7 @@ impl<F: SimdFloat> Multiply<'_, F> {
         let columns = width.min(self.b.ncols() - column);
         let panel = &self.packed[column * count..][..width * count];
         let strides = (self.a.strides()[0], self.a.strides()[1]);
+        let stride = self.c.strides()[0];
         let zero = R::build(|_| V::splat(F::zero()));
         assert!(self.row.len() >= width);
         for_row_chunks!(V, rows.len(), first, M => {
@@ -243,10 +250,10 @@ impl<F: SimdFloat> Multiply<'_, F> {
             // many register sets. M rows of `c`, whose columns are contiguous, have room for the
             // columns, and `row` for all registers.
             unsafe {
-                let from = &raw const self.a[[first, depths.start]];
+                let from = self.a.as_ptr().offset(offset(strides, first, depths.start));
                 let sums = sweep::<V, R, M>([zero; M], count, from, strides, panel.as_ptr());
                 for (m, sums) in sums.iter().enumerate() {
-                    let to = &raw mut self.c[[first + m, column]];
+                    let to = self.c.as_mut_ptr().offset(offset((stride, 1), first + m, column));
                     if columns == width {
                         add_to(to, *sums);
                     } else {
