@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::options::shown;
-use crate::engine::{Buffer, Sequence};
+use crate::engine::{Buffer, Pool, Sequence};
 use crate::error::{Error, checked_size, shape_text};
 use crate::memory::copied_vec;
 use crate::parameters::Parameters;
@@ -341,6 +341,21 @@ pub fn to_numpy<'py, F: Number>(
     let array = ArrayD::from_shape_vec(IxDyn(shape), values)
         .map_err(|_| Error::shape("output", expected, format!("{got} values")))?;
     Ok(PyArrayDyn::from_owned_array(py, array))
+}
+
+/// Makes now what NumPy's interface and Python's types would make when first used. They may let
+/// another thread have the interpreter meanwhile, and a process forked by it would wait forever.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    let single = lend_to_numpy(py, Pool::<f32>::default().take(1)?, &[1])?;
+    let double = lend_to_numpy(py, Pool::<f64>::default().take(1)?, &[1])?;
+    for array in [single.as_untyped(), double.as_untyped()] {
+        is_double(array);
+    }
+    single.try_readonly()?;
+    double.try_readonly()?;
+    PyArray::from_vec(py, vec![0_i64]).try_readonly()?;
+    PyArray::from_vec(py, vec![false]).try_readonly()?;
+    Ok(())
 }
 
 /// Lends a buffer to NumPy: no copy, and nobody else has the memory until the array is released.
