@@ -19,6 +19,13 @@ use crate::float::Float;
 /// Alignment of every buffer: one cache line, the widest vector register.
 const ALIGNMENT: usize = 64;
 
+/// Memory of at least so many bytes asks for huge pages, which take the processor fewer tables to
+/// find and the system fewer interruptions to clear.
+const HUGE: usize = 4 << 20;
+
+/// The size of a huge page.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// A zeroed, aligned allocation of fixed size.
 ///
 /// Not a `Vec` or a `Box`: views of the memory live outside of Rust, so the only pointers into it
@@ -35,13 +42,21 @@ unsafe impl<F: Float> Send for AlignedBuffer<F> {}
 // SAFETY: shared access only hands out the pointer or shared slices.
 unsafe impl<F: Float> Sync for AlignedBuffer<F> {}
 
-impl<F: Float> AlignedBuffer<F> {
+impl<F> AlignedBuffer<F> {
     fn layout(len: usize) -> Result<Layout> {
         Layout::array::<F>(len)
-            .and_then(|layout| layout.align_to(ALIGNMENT))
+            .and_then(|layout| {
+                layout.align_to(if layout.size() < HUGE {
+                    ALIGNMENT
+                } else {
+                    HUGE_PAGE
+                })
+            })
             .map_err(|_| Error::OutOfMemory { bytes: usize::MAX })
     }
+}
 
+impl<F: Float> AlignedBuffer<F> {
     /// `len` zeros.
     ///
     /// # Errors
@@ -51,11 +66,17 @@ impl<F: Float> AlignedBuffer<F> {
         let pointer = if len == 0 {
             NonNull::dangling()
         } else {
-            // SAFETY: the layout has a size above zero.
-            let memory = unsafe { std::alloc::alloc_zeroed(layout) };
-            NonNull::new(memory.cast::<F>()).ok_or(Error::OutOfMemory {
-                bytes: layout.size(),
-            })?
+            let memory = if layout.size() < HUGE {
+                // SAFETY: the layout has a size above zero.
+                NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })
+            } else {
+                zeroed_in_huge_pages(layout)
+            };
+            memory
+                .ok_or(Error::OutOfMemory {
+                    bytes: layout.size(),
+                })?
+                .cast::<F>()
         };
         Ok(Self {
             pointer,
@@ -84,10 +105,25 @@ impl<F: Float> AlignedBuffer<F> {
     }
 }
 
+/// Memory of a size above zero, in huge pages where the system has some. They must be asked for
+/// before the memory is touched.
+fn zeroed_in_huge_pages(layout: Layout) -> Option<NonNull<u8>> {
+    // SAFETY: the layout has a size above zero.
+    let memory = NonNull::new(unsafe { std::alloc::alloc(layout) })?;
+    #[cfg(target_os = "linux")]
+    // SAFETY: the memory is ours; advice changes nothing of its content, and may be ignored.
+    unsafe {
+        libc::madvise(memory.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+    }
+    // SAFETY: the memory is ours, and so large.
+    unsafe { memory.write_bytes(0, layout.size()) };
+    Some(memory)
+}
+
 impl<F> Drop for AlignedBuffer<F> {
     fn drop(&mut self) {
         if self.len > 0
-            && let Ok(layout) = Layout::array::<F>(self.len).and_then(|l| l.align_to(ALIGNMENT))
+            && let Ok(layout) = Self::layout(self.len)
         {
             // SAFETY: allocated in `zeroed` with this very layout.
             unsafe { std::alloc::dealloc(self.pointer.as_ptr().cast(), layout) };

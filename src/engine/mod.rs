@@ -1,7 +1,7 @@
 //! How a cell runs over a sequence: written once for every cell.
 //!
 //! A call covers one direction of one layer over all of its steps, on memory that the caller
-//! owns; [`parts`] says how several threads share it. Forward, a step adds the recurrent product to the accumulators of its block of time and
+//! owns; `parts.rs` says how several threads share it. Forward, a step adds the recurrent product to the accumulators of its block of time and
 //! hands each register of units to the cell; when training, what the backward pass needs goes to
 //! a [`Tape`], which nobody changes afterwards. Backward, the gradients of a block's accumulators
 //! go to scratch memory of one block's size, from which the weights' and the input's gradients

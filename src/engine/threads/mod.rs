@@ -1,7 +1,7 @@
 //! Several threads on one call.
 //!
-//! A call cuts its work into parts ([`super::parts`]) and lends itself a [`Team`], which runs one
-//! part on the caller's thread and the others on threads that wait for such work. What a part
+//! A call cuts its work into parts (`engine/parts.rs`) and lends itself a team (`team.rs`), which runs
+//! one part on the caller's thread and the others on threads that wait for such work. What a part
 //! computes never depends on how many parts there are, so results don't either.
 
 mod barrier;
