@@ -58,6 +58,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest recurrust._core --allowlist tests/stubtest_allowlist.txt
 	sh tests/architecture.sh
+	$(BIN)/python tests/check_registers.py
 
 .PHONY: format  ## Format all code
 format: $(BIN)/python

@@ -4,7 +4,7 @@
 use ndarray::ArrayView2;
 
 use super::sequence::Sequence;
-use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
+use super::tile::{MAX_STREAMS, for_row_chunks, sweep, sweep_row};
 use crate::error::{Result, checked_size};
 use crate::parameters::AlignedBuffer;
 use crate::simd::{InstructionSet, Kernel, Registers, SimdFloat, Vector, dispatch};
@@ -105,9 +105,9 @@ impl<F: SimdFloat> Kernel<F> for Apply<'_, F> {
         let blocks = padded / lanes;
         if rows == 1 {
             let mut block = 0;
-            while block + STREAMS <= blocks {
-                self.single_row::<V, STREAMS>(block);
-                block += STREAMS;
+            while block + MAX_STREAMS <= blocks {
+                self.single_row::<V, MAX_STREAMS>(block);
+                block += MAX_STREAMS;
             }
             while block < blocks {
                 self.single_row::<V, 1>(block);

@@ -8,7 +8,7 @@ use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::{SharedTape, Tape};
-use super::tile::{MAX_TILE_ROWS, STREAMS, for_row_chunks, load_rows, sweep, sweep_row};
+use super::tile::{MAX_STREAMS, MAX_TILE_ROWS, for_row_chunks, load_rows, sweep, sweep_row};
 use super::workspace::Pool;
 use super::{CACHED_BYTES, step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
@@ -26,10 +26,10 @@ const EDGE_BYTES: usize = 32 << 10;
 const CHUNKS: usize = 3;
 
 /// How many register sets the results of a tile have: of rows, or of all chunks of a single row.
-const TILES: usize = if MAX_TILE_ROWS > STREAMS * CHUNKS {
+const TILES: usize = if MAX_TILE_ROWS > MAX_STREAMS * CHUNKS {
     MAX_TILE_ROWS
 } else {
-    STREAMS * CHUNKS
+    MAX_STREAMS * CHUNKS
 };
 
 /// The operands of one call.
@@ -88,7 +88,7 @@ pub fn forward<F: SimdFloat>(
     let set = geometry.register_set();
     let (part_rows, part_blocks) = plan.largest_part();
     let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
-    let per_part = whole_lines::<F>(sums + (TILES + STREAMS) * set);
+    let per_part = whole_lines::<F>(sums + (TILES + MAX_STREAMS) * set);
     let zigzag = geometry.width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
     let act = |job: &Job<'_, F>, part: Part<'_, F>| {
         with_cell!(geometry.cell, cell => match (rows, zigzag) {
@@ -190,7 +190,7 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     let set = geometry.register_set();
     let width = part.blocks.len() * set;
     let per_step = part.rows.len() * width;
-    let (zeros, scratch) = std::mem::take(&mut part.scratch).split_at_mut(STREAMS * set);
+    let (zeros, scratch) = std::mem::take(&mut part.scratch).split_at_mut(MAX_STREAMS * set);
     zeros.fill(num_traits::Zero::zero());
     let (tiles, input_sums) = scratch.split_at_mut(TILES * set);
     let per_block = job.hoisted.unwrap_or(1);
@@ -240,7 +240,12 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                 .map(|_| &input_sums[(step - times.start) * per_step..][..per_step]);
             if SINGLE {
                 let sums = sums.unwrap_or(&[]);
-                step_row::<V, C, ZIGZAG>(cell, &mut stage, sums, &part.blocks);
+                match V::STREAMS {
+                    MAX_STREAMS => {
+                        step_row::<V, C, MAX_STREAMS, ZIGZAG>(cell, &mut stage, sums, &part.blocks);
+                    }
+                    _ => step_row::<V, C, 2, ZIGZAG>(cell, &mut stage, sums, &part.blocks),
+                }
             } else {
                 step_rows::<V, C>(cell, &mut stage, step, part, sums);
             }
@@ -421,16 +426,16 @@ fn step_rows<V: Vector, C: Cell>(
     }
 }
 
-/// One step of a single row, whose input products are made: several blocks of units side by side.
+/// One step of a single row, whose input products are made: G blocks of units side by side.
 #[inline(always)]
-fn step_row<V: Vector, C: Cell, const ZIGZAG: bool>(
+fn step_row<V: Vector, C: Cell, const G: usize, const ZIGZAG: bool>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     input_sums: &[V::Element],
     blocks: &Range<usize>,
 ) {
     let set = stage.job.weights.geometry().register_set();
-    let (groups, single) = (blocks.len() / STREAMS, blocks.len() % STREAMS);
+    let (groups, single) = (blocks.len() / G, blocks.len() % G);
     let count = groups + single;
     for turn in 0..count {
         let group = if ZIGZAG && stage.backwards {
@@ -439,11 +444,11 @@ fn step_row<V: Vector, C: Cell, const ZIGZAG: bool>(
             turn
         };
         if group < groups {
-            let index = group * STREAMS;
-            let sums = &input_sums[index * set..][..STREAMS * set];
-            step_streams::<V, C, STREAMS, ZIGZAG>(cell, stage, sums, blocks.start + index);
+            let index = group * G;
+            let sums = &input_sums[index * set..][..G * set];
+            step_streams::<V, C, G, ZIGZAG>(cell, stage, sums, blocks.start + index);
         } else {
-            let index = groups * STREAMS + (group - groups);
+            let index = groups * G + (group - groups);
             let sums = &input_sums[index * set..][..set];
             step_streams::<V, C, 1, ZIGZAG>(cell, stage, sums, blocks.start + index);
         }

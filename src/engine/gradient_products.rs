@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::packing::PANEL_REGISTERS;
 use super::shared::Shared;
-use super::tile::{STREAMS, for_row_chunks, sweep, sweep_row};
+use super::tile::{MAX_STREAMS, for_row_chunks, sweep, sweep_row};
 use crate::cells::Cell;
 use crate::float::Float;
 use crate::simd::{Registers, Vector};
@@ -42,7 +42,10 @@ impl<F: Float> Product<'_, F> {
             let from = index * panel;
             let count = panel.min(self.columns - from);
             if self.single {
-                product_of_row::<V>(self.gradients, weights, tile);
+                match V::STREAMS {
+                    MAX_STREAMS => product_of_row::<V, MAX_STREAMS>(self.gradients, weights, tile),
+                    _ => product_of_row::<V, 2>(self.gradients, weights, tile),
+                }
                 result(0, from, &tile[..count]);
                 continue;
             }
@@ -66,20 +69,24 @@ impl<F: Float> Product<'_, F> {
     }
 }
 
-/// The product of a single row and one panel of transposed weights. The row is cut into parts whose
+/// The product of a single row and one panel of transposed weights. The row is cut into G parts whose
 /// sums run side by side: those of one row alone would wait for each other.
 #[inline(always)]
-fn product_of_row<V: Vector>(row: &[V::Element], weights: &[V::Element], tile: &mut [V::Element]) {
+fn product_of_row<V: Vector, const G: usize>(
+    row: &[V::Element],
+    weights: &[V::Element],
+    tile: &mut [V::Element],
+) {
     let panel = PANEL_REGISTERS * V::LANES;
     assert!(weights.len() == row.len() * panel && tile.len() >= panel);
-    let part = row.len() / STREAMS;
-    let (whole, zero) = (part * STREAMS, V::splat(num_traits::Zero::zero()));
+    let part = row.len() / G;
+    let (whole, zero) = (part * G, V::splat(num_traits::Zero::zero()));
     // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
     // panel.
     unsafe {
-        let seed = [[zero; PANEL_REGISTERS]; STREAMS];
+        let seed = [[zero; PANEL_REGISTERS]; G];
         let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, STREAMS>(seed, part, (row.as_ptr(), part), from);
+        let parts = sweep_row::<V, _, G>(seed, part, (row.as_ptr(), part), from);
         let rest = row.len() - whole;
         let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
         let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));

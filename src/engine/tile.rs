@@ -20,12 +20,19 @@ pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
     for _ in 0..count {
         // SAFETY: the caller vouches for rows and weights of every step.
         unsafe {
-            let w = R::load(weights);
+            let mut x = [V::splat(*rows); M];
             let mut row = rows;
-            for sum in &mut sums {
-                let x = V::splat(*row);
-                *sum = R::build(|index| x.mul_add(w.get(index), sum.get(index)));
+            for x in x.iter_mut().skip(1) {
                 row = row.wrapping_offset(row_stride);
+                *x = V::splat(*row);
+            }
+            // One register of weights after the other: with few registers there is only room for one
+            // beside the sums and the rows' numbers.
+            for index in 0..R::COUNT {
+                let w = V::load(weights.wrapping_add(index * V::LANES));
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    sum.set(index, x.mul_add(w, sum.get(index)));
+                }
             }
         }
         rows = rows.wrapping_offset(step);
@@ -57,8 +64,8 @@ pub unsafe fn load_rows<V: Vector, R: Registers<V>, const M: usize>(
 /// The most rows that a tile of any instruction set has.
 pub const MAX_TILE_ROWS: usize = 6;
 
-/// Streams of weights that a single row multiplies side by side, where there are as many.
-pub const STREAMS: usize = 4;
+/// The most streams of weights that a single row multiplies side by side on any instruction set.
+pub const MAX_STREAMS: usize = 4;
 
 /// Adds one row times `G` streams of weights to `G` register sets of sums: with a single row, this
 /// keeps as many sums in flight as a tile of rows does. Stream g starts `row_stream * g` numbers into

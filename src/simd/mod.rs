@@ -41,6 +41,9 @@ pub trait Vector:
     /// left for operands.
     const TILE_ROWS: usize;
 
+    /// How many streams of weights, four registers at a time, a single row multiplies by side by side.
+    const STREAMS: usize;
+
     /// Reads [`Vector::LANES`] numbers.
     ///
     /// # Safety
@@ -160,6 +163,9 @@ pub trait Registers<V: Vector>: Copy {
     /// One register.
     fn get(&self, index: usize) -> V;
 
+    /// Replaces one register.
+    fn set(&mut self, index: usize, register: V);
+
     /// Reads [`Registers::COUNT`] registers that stand one after the other.
     ///
     /// # Safety
@@ -198,6 +204,11 @@ macro_rules! registers {
             #[inline(always)]
             fn get(&self, index: usize) -> V {
                 self[index]
+            }
+
+            #[inline(always)]
+            fn set(&mut self, index: usize, register: V) {
+                self[index] = register;
             }
         }
     };

@@ -77,6 +77,7 @@ impl<F: Float, const N: usize> Vector for Portable<F, N> {
 
     const LANES: usize = N;
     const TILE_ROWS: usize = 2;
+    const STREAMS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(from: *const F) -> Self {

@@ -15,7 +15,7 @@ use crate::float::Float;
 macro_rules! register {
     (
         $(#[$doc:meta])*
-        $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal,
+        $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal, streams $streams:literal,
         $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident
         $fma:ident $sqrt:ident $min:ident $max:ident
         round $round:expr, reciprocal $reciprocal:expr, split_exponent $split:expr, scale $scale:expr,
@@ -80,6 +80,7 @@ macro_rules! register {
 
             const LANES: usize = $lanes;
             const TILE_ROWS: usize = $tile_rows;
+            const STREAMS: usize = $streams;
 
             #[inline(always)]
             unsafe fn load(from: *const $element) -> Self {
@@ -172,7 +173,7 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 register!(
     /// Sixteen single-precision numbers.
-    F32x16(__m512): [f32; 16], tile rows 6,
+    F32x16(__m512): [f32; 16], tile rows 6, streams 4,
     _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
     _mm512_div_ps _mm512_fmadd_ps _mm512_sqrt_ps _mm512_min_ps _mm512_max_ps
     round |a| _mm512_roundscale_ps::<NEAREST>(a),
@@ -196,7 +197,7 @@ register!(
 
 register!(
     /// Eight double-precision numbers.
-    F64x8(__m512d): [f64; 8], tile rows 6,
+    F64x8(__m512d): [f64; 8], tile rows 6, streams 4,
     _mm512_loadu_pd _mm512_storeu_pd _mm512_set1_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
     _mm512_div_pd _mm512_fmadd_pd _mm512_sqrt_pd _mm512_min_pd _mm512_max_pd
     round |a| _mm512_roundscale_pd::<NEAREST>(a),
@@ -222,7 +223,7 @@ register!(
 
 register!(
     /// Eight single-precision numbers.
-    F32x8(__m256): [f32; 8], tile rows 3,
+    F32x8(__m256): [f32; 8], tile rows 3, streams 2,
     _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
     _mm256_div_ps _mm256_fmadd_ps _mm256_sqrt_ps _mm256_min_ps _mm256_max_ps
     round |a| _mm256_round_ps::<NEAREST>(a),
@@ -249,7 +250,7 @@ register!(
 
 register!(
     /// Four double-precision numbers.
-    F64x4(__m256d): [f64; 4], tile rows 3,
+    F64x4(__m256d): [f64; 4], tile rows 3, streams 2,
     _mm256_loadu_pd _mm256_storeu_pd _mm256_set1_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
     _mm256_div_pd _mm256_fmadd_pd _mm256_sqrt_pd _mm256_min_pd _mm256_max_pd
     round |a| _mm256_round_pd::<NEAREST>(a),
