@@ -52,68 +52,89 @@ pub(super) struct Work {
 /// Who computes what.
 pub(super) struct Plan {
     team: Team,
+    cutting: Cutting,
+    rows: usize,
+    blocks: usize,
+}
+
+/// How calls are cut.
+#[derive(Debug, Clone, Copy)]
+struct Cutting {
     /// How many calls are computed side by side.
     together: usize,
     /// Parts of each call.
     parts: usize,
     cut: Cut,
-    rows: usize,
-    blocks: usize,
+}
+
+impl Cutting {
+    /// For at most so many members.
+    fn new<F: Float>(geometry: &Geometry, work: Work, members: usize) -> Self {
+        let weights = geometry.weights().saturating_mul(size_of::<F>());
+        if work.rows >= members * ROWS_OF_PART && weights <= CACHED_BYTES {
+            return Self {
+                together: 1,
+                parts: members,
+                cut: Cut::Rows,
+            };
+        }
+        let together = work.calls.min(members);
+        let members = members / together;
+        let operations = [2, work.rows, geometry.width(), geometry.hidden]
+            .into_iter()
+            .fold(1, usize::saturating_mul);
+        let panels = geometry.blocks().div_ceil(PANEL_REGISTERS);
+        let by_units = members
+            .min(panels)
+            .min(operations / OPERATIONS_OF_MEETING)
+            .max(1);
+        let by_rows = members.min(work.rows / ROWS_OF_PART).max(1);
+        let (cut, parts) = if by_units >= by_rows {
+            (Cut::Units, by_units)
+        } else {
+            (Cut::Rows, by_rows)
+        };
+        Self {
+            together,
+            parts,
+            cut,
+        }
+    }
 }
 
 impl Plan {
     /// A plan for as many threads as the user allows, the work is worth, and are free.
     pub fn new<F: Float>(geometry: &Geometry, work: Work) -> Self {
-        let mut plan = Self {
-            team: Team::gather(1),
-            together: 1,
-            parts: 1,
-            cut: Cut::Rows,
-            rows: work.rows,
-            blocks: geometry.blocks(),
-        };
         let weights = geometry.weights();
         let operations = [2, work.passes, work.calls, work.steps, work.rows]
             .into_iter()
             .fold(weights, usize::saturating_mul);
-        let wanted = num_threads().min(operations / OPERATIONS_OF_PART);
-        if wanted < 2 {
-            return plan;
+        let wanted = num_threads().min(operations / OPERATIONS_OF_PART).max(1);
+        // Only those who will have something to do are called.
+        let cutting = Cutting::new::<F>(geometry, work, wanted);
+        let team = Team::gather(cutting.together * cutting.parts);
+        let members = team.members();
+        Self {
+            team,
+            cutting: Cutting::new::<F>(geometry, work, members),
+            rows: work.rows,
+            blocks: geometry.blocks(),
         }
-        plan.team = Team::gather(wanted);
-        let members = plan.team.members();
-        let cached = weights.saturating_mul(size_of::<F>()) <= CACHED_BYTES;
-        if work.rows >= members * ROWS_OF_PART && cached {
-            plan.parts = members;
-            return plan;
-        }
-        plan.together = work.calls.min(members);
-        let members = members / plan.together;
-        let meeting = 2 * work.rows * geometry.width() * geometry.hidden / OPERATIONS_OF_MEETING;
-        let panels = geometry.blocks().div_ceil(PANEL_REGISTERS);
-        let by_units = members.min(panels).min(meeting).max(1);
-        let by_rows = members.min(work.rows / ROWS_OF_PART).max(1);
-        (plan.cut, plan.parts) = if by_units >= by_rows {
-            (Cut::Units, by_units)
-        } else {
-            (Cut::Rows, by_rows)
-        };
-        plan
     }
 
     /// How many calls are to be given to [`Plan::run`] at a time.
     pub fn together(&self) -> usize {
-        self.together
+        self.cutting.together
     }
 
     /// How many parts there are of so many calls.
     pub fn parts(&self, calls: usize) -> usize {
-        calls * self.parts
+        calls * self.cutting.parts
     }
 
     /// How many rows and registers of units the largest part has.
     pub fn largest_part(&self) -> (usize, usize) {
-        (0..self.parts)
+        (0..self.cutting.parts)
             .map(|index| self.places(index))
             .map(|(rows, blocks)| (rows.len(), blocks.len()))
             .fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
@@ -121,11 +142,11 @@ impl Plan {
 
     /// Rows and registers of units of one part.
     fn places(&self, index: usize) -> (Range<usize>, Range<usize>) {
-        match self.cut {
-            Cut::Rows => (share(self.rows, index, self.parts), 0..self.blocks),
+        match self.cutting.cut {
+            Cut::Rows => (share(self.rows, index, self.cutting.parts), 0..self.blocks),
             Cut::Units => {
                 let panels = self.blocks.div_ceil(PANEL_REGISTERS);
-                let own = share(panels, index, self.parts);
+                let own = share(panels, index, self.cutting.parts);
                 let end = (own.end * PANEL_REGISTERS).min(self.blocks);
                 (0..self.rows, own.start * PANEL_REGISTERS..end)
             }
@@ -144,12 +165,18 @@ impl Plan {
         interrupt: &Interrupt<'_>,
         act: impl Fn(&J, Part<'_, F>) -> Result<()> + Sync,
     ) -> Result<()> {
-        debug_assert!(calls.len() <= self.together);
-        let barriers = [Barrier::new(self.parts), Barrier::new(self.parts)];
+        debug_assert!(calls.len() <= self.cutting.together);
+        let barriers = [
+            Barrier::new(self.cutting.parts),
+            Barrier::new(self.cutting.parts),
+        ];
         let len = scratch.len() / self.parts(calls.len()).max(1);
         let scratch = Shared::new(scratch);
         self.team.run(interrupt, |member| {
-            let (call, index) = (member.number / self.parts, member.number % self.parts);
+            let (call, index) = (
+                member.number / self.cutting.parts,
+                member.number % self.cutting.parts,
+            );
             let (Some(job), Some(barrier)) = (calls.get(call), barriers.get(call)) else {
                 return Ok(());
             };
@@ -161,8 +188,8 @@ impl Plan {
                 // SAFETY: no other member has this number.
                 scratch: unsafe { scratch.write(start..start + len) },
                 index,
-                parts: self.parts,
-                cut: self.cut,
+                parts: self.cutting.parts,
+                cut: self.cutting.cut,
                 barrier,
                 member,
             };
