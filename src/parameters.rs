@@ -32,7 +32,9 @@ const HUGE_PAGE: usize = 2 << 20;
 /// are derived from this one root.
 #[derive(Debug)]
 pub struct AlignedBuffer<F> {
+    /// The first element, somewhere at the start of the allocation.
     pointer: NonNull<F>,
+    allocation: NonNull<u8>,
     len: usize,
     marker: PhantomData<F>,
 }
@@ -43,14 +45,18 @@ unsafe impl<F: Float> Send for AlignedBuffer<F> {}
 unsafe impl<F: Float> Sync for AlignedBuffer<F> {}
 
 impl<F> AlignedBuffer<F> {
+    /// What is allocated for so many elements. Huge memory has room to be aligned: an allocator that
+    /// aligns it would clear it at once, however long this takes, where the system clears every page
+    /// when it is first touched.
     fn layout(len: usize) -> Result<Layout> {
         Layout::array::<F>(len)
             .and_then(|layout| {
-                layout.align_to(if layout.size() < HUGE {
-                    ALIGNMENT
+                if layout.size() < HUGE {
+                    layout.align_to(ALIGNMENT)
                 } else {
-                    HUGE_PAGE
-                })
+                    let size = layout.size().saturating_add(HUGE_PAGE);
+                    Layout::from_size_align(size, layout.align())
+                }
             })
             .map_err(|_| Error::OutOfMemory { bytes: usize::MAX })
     }
@@ -63,23 +69,39 @@ impl<F: Float> AlignedBuffer<F> {
     /// [`Error::OutOfMemory`] when the allocator refuses.
     pub fn zeroed(len: usize) -> Result<Self> {
         let layout = Self::layout(len)?;
-        let pointer = if len == 0 {
-            NonNull::dangling()
+        if len == 0 {
+            return Ok(Self {
+                pointer: NonNull::dangling(),
+                allocation: NonNull::dangling(),
+                len,
+                marker: PhantomData,
+            });
+        }
+        // SAFETY: the layout has a size above zero.
+        let allocation = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) });
+        let allocation = allocation.ok_or(Error::OutOfMemory {
+            bytes: layout.size(),
+        })?;
+        let pointer = if layout.size() < HUGE {
+            allocation
         } else {
-            let memory = if layout.size() < HUGE {
-                // SAFETY: the layout has a size above zero.
-                NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) })
-            } else {
-                zeroed_in_huge_pages(layout)
-            };
-            memory
-                .ok_or(Error::OutOfMemory {
-                    bytes: layout.size(),
-                })?
-                .cast::<F>()
+            let pad = allocation.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
+            // SAFETY: the allocation has a huge page to spare.
+            let pointer = unsafe { allocation.add(pad) };
+            #[cfg(target_os = "linux")]
+            // SAFETY: the memory is ours; advice changes nothing of its content, and may be ignored.
+            unsafe {
+                libc::madvise(
+                    pointer.as_ptr().cast(),
+                    len * size_of::<F>(),
+                    libc::MADV_HUGEPAGE,
+                );
+            }
+            pointer
         };
         Ok(Self {
-            pointer,
+            pointer: pointer.cast(),
+            allocation,
             len,
             marker: PhantomData,
         })
@@ -105,28 +127,13 @@ impl<F: Float> AlignedBuffer<F> {
     }
 }
 
-/// Memory of a size above zero, in huge pages where the system has some. They must be asked for
-/// before the memory is touched.
-fn zeroed_in_huge_pages(layout: Layout) -> Option<NonNull<u8>> {
-    // SAFETY: the layout has a size above zero.
-    let memory = NonNull::new(unsafe { std::alloc::alloc(layout) })?;
-    #[cfg(target_os = "linux")]
-    // SAFETY: the memory is ours; advice changes nothing of its content, and may be ignored.
-    unsafe {
-        libc::madvise(memory.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
-    }
-    // SAFETY: the memory is ours, and so large.
-    unsafe { memory.write_bytes(0, layout.size()) };
-    Some(memory)
-}
-
 impl<F> Drop for AlignedBuffer<F> {
     fn drop(&mut self) {
         if self.len > 0
             && let Ok(layout) = Self::layout(self.len)
         {
             // SAFETY: allocated in `zeroed` with this very layout.
-            unsafe { std::alloc::dealloc(self.pointer.as_ptr().cast(), layout) };
+            unsafe { std::alloc::dealloc(self.allocation.as_ptr(), layout) };
         }
     }
 }
