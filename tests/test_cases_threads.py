@@ -114,6 +114,46 @@ def test_u102_a_long_forward_can_be_interrupted() -> None:
     np.testing.assert_array_equal(layer(x[:3])[0], expected)
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal at a given time")
+def test_a_handler_that_changes_the_weights_is_told(rng: np.random.Generator) -> None:
+    """It runs inside the call that reads them, so waiting would be forever."""
+    layer = rr.LSTM(32, 128, num_layers=2)
+    x = slow_input(layer)
+    parameter = next(iter(layer.parameters()))
+    value = rng.normal(size=parameter.shape).astype("f4")
+    parameter.grad[...] = 1
+    weights, before = layer.state_dict(), parameter.data.copy()
+    expected, _ = layer(x)
+    changes: list[Callable[[], object]] = [
+        lambda: parameter.assign(value),
+        lambda: layer.load_state_dict(weights),
+        rr.SGD(layer.parameters(), lr=0.1).step,
+    ]
+    for change in changes:
+        raised: list[BaseException] = []
+
+        def handle(*_: object, change: Any = change, raised: Any = raised) -> None:
+            try:
+                change()
+            except rr.StateError as error:
+                raised.append(error)
+            # Reading is fine.
+            np.testing.assert_array_equal(layer(x[:3])[0], expected[:3])
+
+        previous = signal.signal(signal.SIGALRM, handle)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            y, _ = layer(x)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        assert [str(error)[:17] for error in raised] == ["a signal's handler"[:17]]
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(parameter.data, before)
+    parameter.assign(value)
+    np.testing.assert_array_equal(parameter.data, value)
+
+
 def test_u102_handlers_of_other_signals_run_meanwhile() -> None:
     layer = rr.LSTM(32, 128, num_layers=2)
     x = slow_input(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -567,10 +567,52 @@ def test_runtime_functions_refuse() -> None:
             rr.set_rng_state(value)
     assert rr.get_rng_state() == before
     threads = rr.get_num_threads()
-    for value in (0, -1, 1.5, "1", None, True):
+    for value in (0, -1, 1.5, "1", None, True, 1025, 2**31, 2**70):
         with pytest.raises((ValueError, TypeError), match="n"):
             rr.set_num_threads(value)
     assert rr.get_num_threads() == threads
+
+
+class Raising:
+    """What looks like an array, until it is read."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __array__(self, dtype: object = None, copy: object = None) -> object:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, RuntimeError])
+def test_errors_of_an_argument_s_own_are_not_hidden(error: type[BaseException]) -> None:
+    layer, x = rr.LSTM(3, 5), Raising(error("of its own"))
+    for call in (layer, layer.stream().step, rr.MSELoss(), next(iter(layer.parameters())).assign):
+        arguments = (x, np.zeros(3)) if isinstance(call, rr.MSELoss) else (x,)
+        with pytest.raises(error, match="of its own"):
+            call(*arguments)  # type: ignore[operator]
+
+    def parameters() -> Iterator[object]:
+        yield next(iter(layer.parameters()))
+        raise error("of its own")
+
+    for make in (rr.SGD, rr.Adam):
+        with pytest.raises(error, match="of its own"):
+            make(parameters(), lr=0.1)
+    with pytest.raises(error, match="of its own"):
+        rr.clip_grad_norm_(parameters(), 1.0)
+
+
+def test_why_an_argument_can_not_be_converted_is_told() -> None:
+    with pytest.raises(rr.ShapeError, match="can't convert") as raised:
+        rr.LSTM(3, 5)([[1.0, 2.0], [3.0]])
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_integers_where_probabilities_should_be() -> None:
+    with pytest.raises(
+        rr.DtypeError, match=r"probabilities as floats.*got shape \(1, 2\) of dtype int"
+    ):
+        rr.CrossEntropyLoss()(np.array([[0.0, 1.0]]), np.array([[0, 1]]))
 
 
 # ------------------------------------------------------------------------------------------ memory

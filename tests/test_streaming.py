@@ -413,11 +413,16 @@ WRONG_STATES: list[tuple[str, Any, type[Exception], str]] = [
     ("of Dropout", [None, H, None, None, None], rr.ConfigError, r"state\[1\].*layer 1 \(Dropout\)"),
     ("of Linear", [None, None, None, None, (S, S)], rr.ConfigError, r"layer 4 \(Linear\) has none"),
     ("rows", [(H[:, :2], H), None, None, None, None], rr.ShapeError, r"h: .*\(2, 3, 6\)"),
-    ("units", [(H, H), None, None, (S, H), None], rr.ShapeError, r"c: .*\(1, 3, 5\)"),
-    ("no c", [(H, H), None, None, (S,), None], rr.ShapeError, r"tuple \(h, c\), got 1 values"),
+    ("units", [(H, H), None, None, (S, H), None], rr.ShapeError, r"\[3\]: c: .*\(1, 3, 5\)"),
+    (
+        "no c",
+        [(H, H), None, None, (S,), None],
+        rr.ShapeError,
+        r"state\[3\]: expected a tuple \(h, c\), got 1 values",
+    ),
     ("bare h", [H, None, None, None, None], rr.DtypeError, r"tuple \(h, c\)"),
     ("no axis", [(H[:, 0], H[:, 0]), None, None, None, None], rr.ShapeError, r"\(2, 3, 6\)"),
-    ("text", [("a", "b"), None, None, None, None], rr.DtypeError, "state: h"),
+    ("text", [("a", "b"), None, None, None, None], rr.DtypeError, r"state\[0\]: h"),
 ]
 
 

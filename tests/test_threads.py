@@ -154,19 +154,34 @@ def test_threads_are_made_when_a_call_is_worth_them() -> None:
 
 
 ENVIRONMENT = """
-import numpy as np
-import recurrust as rr
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import recurrust as rr
 print(rr.get_num_threads())
+for warning in caught:
+    print(warning.category.__name__, warning.message)
 """
 
 
 def test_the_environment_chooses_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, expected in [("3", 3), (" 2 ", 2), ("1024", 1024)]:
+        monkeypatch.setenv("RECURRUST_NUM_THREADS", text)
+        assert run(ENVIRONMENT) == f"{expected}\n"
+
+
+def test_what_is_no_number_of_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     processors = os.cpu_count()
     if hasattr(os, "sched_getaffinity"):
         processors = len(os.sched_getaffinity(0))
-    for text, expected in [("3", 3), (" 2 ", 2), ("0", processors), ("x", processors)]:
+    for text in ("0", "-1", "", "two", "1025", "9" * 30):
         monkeypatch.setenv("RECURRUST_NUM_THREADS", text)
-        assert run(ENVIRONMENT).split() == [str(expected)]
+        number, warning = run(ENVIRONMENT).splitlines()
+        assert number == str(processors)
+        assert warning == (
+            "RuntimeWarning RECURRUST_NUM_THREADS: expected an integer from 1 to 1024, "
+            f'got "{text}"; using {processors}'
+        )
 
 
 def threaded_call() -> np.ndarray[Any, Any]:

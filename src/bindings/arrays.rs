@@ -15,6 +15,7 @@ use numpy::{
     Element, PY_ARRAY_API, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
     PyUntypedArray, PyUntypedArrayMethods, npyffi,
 };
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -46,6 +47,22 @@ fn kind_of(value: &Bound<'_, PyAny>) -> String {
         .map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
+/// What to raise when NumPy can't convert an argument. Ragged lists have no shape; whatever else an
+/// object of the user's own raises is the user's to see.
+fn unconvertible(value: &Bound<'_, PyAny>, name: &str, error: PyErr) -> PyErr {
+    let py = value.py();
+    if !error.is_instance_of::<PyValueError>(py) && !error.is_instance_of::<PyTypeError>(py) {
+        return error;
+    }
+    let raised = PyErr::from(Error::shape(
+        name.to_owned(),
+        "an array of numbers",
+        format!("{} that NumPy can't convert ({error})", kind_of(value)),
+    ));
+    raised.set_cause(py, Some(error));
+    raised
+}
+
 /// The argument as an array of numbers of any type.
 pub fn numbers<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyUntypedArray>> {
     let array = if let Ok(array) = value.cast::<PyUntypedArray>() {
@@ -58,13 +75,7 @@ pub fn numbers<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py
             .py()
             .import("numpy")?
             .call_method1("asarray", (value,))
-            .map_err(|error| {
-                PyErr::from(Error::shape(
-                    name.to_owned(),
-                    "an array of numbers",
-                    format!("{} that NumPy can't convert ({error})", kind_of(value)),
-                ))
-            })?
+            .map_err(|error| unconvertible(value, name, error))?
             .cast_into::<PyUntypedArray>()?
     };
     let dtype = array.dtype();

@@ -56,7 +56,7 @@ impl RecurrentCell {
         let batched = x.shape().len() == 2;
         let rows = if batched { x.shape()[0] } else { 1 };
         let shape = Self::shape(rows, self.config.hidden_size, batched);
-        let initial = stack::states(state, self.states, &shape)?;
+        let initial = stack::states(state, "state", self.states, &shape)?;
         Ok(Call {
             x,
             batched,

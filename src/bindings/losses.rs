@@ -27,7 +27,7 @@ enum Kind {
 /// Base of the losses.
 ///
 /// Calling a loss gives a float, or an array with ``reduction="none"``.
-#[pyclass(frozen, subclass, module = "recurrust._core")]
+#[pyclass(frozen, subclass, weakref, module = "recurrust._core")]
 pub struct Loss {
     kind: Kind,
     reduction: usize,
@@ -153,6 +153,17 @@ fn cross_entropy<F: Number>(
         let targets = probabilities.as_slice();
         let targets = Targets::Probabilities(targets);
         return interruptible(py, |_| loss.reduce(set, values, classes, targets, request));
+    }
+    if array.shape() == shape {
+        return Err(Error::dtype(
+            "target",
+            format!(
+                "probabilities as floats (use .astype(float)), or class indices of shape {}",
+                shape_text(&shape[..shape.len() - 1])
+            ),
+            format!("shape {} of dtype {}", shape_text(shape), array.dtype()),
+        )
+        .into());
     }
     if array.shape() != &shape[..shape.len() - 1] {
         return Err(Error::shape(

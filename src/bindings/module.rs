@@ -250,7 +250,7 @@ impl Module {
                         writing.slice_mut(index).copy_from_slice(source);
                     }
                 }
-            });
+            })?;
         });
         Ok(())
     }

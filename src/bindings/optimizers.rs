@@ -11,6 +11,7 @@ use super::arrays::{self, Contiguous, Number};
 use super::errors::NonFiniteError;
 use super::options;
 use super::parameter::{AnyParameters, Parameter, with_parameters};
+use super::run;
 use crate::error::{Error, shape_text};
 use crate::memory::copied_vec;
 use crate::optimizers::clip::{self, JointNorm};
@@ -195,7 +196,7 @@ struct GroupState {
 ///
 /// Mathematics, options and defaults are PyTorch's. ``params`` is an iterable of parameters, or of
 /// groups: dicts with ``"params"`` and options of their own.
-#[pyclass(frozen, subclass, module = "recurrust._core")]
+#[pyclass(frozen, subclass, weakref, module = "recurrust._core")]
 pub struct Optimizer {
     kind: Kind,
     /// Parameters by group; never changes.
@@ -207,14 +208,7 @@ pub struct Optimizer {
 
 impl Optimizer {
     fn new(kind: Kind, params: &Bound<'_, PyAny>, defaults: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let items: Vec<Bound<'_, PyAny>> =
-            params.try_iter().and_then(Iterator::collect).map_err(|_| {
-                PyErr::from(Error::dtype(
-                    "params",
-                    "an iterable of parameters or of groups",
-                    options::shown(params),
-                ))
-            })?;
+        let items = listed(params)?;
         if items.is_empty() {
             return Err(Error::config("params", "at least one parameter", "none").into());
         }
@@ -483,6 +477,13 @@ impl Optimizer {
                     _ => {}
                 }
             }
+        }
+        // Before anything is changed.
+        for (parameters, _) in &single {
+            run::check_writable(parameters)?;
+        }
+        for (parameters, _) in &double {
+            run::check_writable(parameters)?;
         }
         py.detach(|| apply(single).and_then(|()| apply(double)))?;
         Ok(())

@@ -106,8 +106,7 @@ pub fn assign<F: Number>(
     let source = copied_vec(Contiguous::<F>::new(&array)?.as_slice())?;
     with_writing(py, parameters, |writing| {
         writing.slice_mut(index).copy_from_slice(&source);
-    });
-    Ok(())
+    })
 }
 
 /// An array of weights and its gradient.

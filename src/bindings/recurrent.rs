@@ -156,7 +156,12 @@ impl RecurrentLayer {
         };
         let (mask, resets) = (flags(mask, "mask")?, flags(resets, "resets")?);
         let steps = Steps::new(count, rows, lengths.as_deref(), mask, resets)?;
-        let initial = stack::states(state, self.states, &self.state_shape(rows, batched))?;
+        let initial = stack::states(
+            state,
+            "state",
+            self.states,
+            &self.state_shape(rows, batched),
+        )?;
         Ok(Call {
             x,
             batched,

@@ -1,5 +1,6 @@
 //! Locks, the interpreter, and Ctrl-C around the core's work.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError, TryLockError};
 
 use pyo3::prelude::*;
@@ -12,6 +13,49 @@ use crate::parameters::{Parameters, Reading, Writing};
 /// Work of fewer operations than this (some ten microseconds) keeps the interpreter: giving it up
 /// and waiting to have it back would cost more, and far more when other threads want it.
 const ATTACHED_OPERATIONS: usize = 1_000_000;
+
+thread_local! {
+    /// The parameters that calls of this thread read while handlers of signals may run.
+    static READ_HERE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that this thread reads some parameters, for as long as it lives.
+struct ReadHere(usize);
+
+impl ReadHere {
+    fn new(address: usize) -> Self {
+        READ_HERE.with_borrow_mut(|addresses| addresses.push(address));
+        Self(address)
+    }
+}
+
+impl Drop for ReadHere {
+    fn drop(&mut self) {
+        READ_HERE.with_borrow_mut(|addresses| {
+            let last = addresses.iter().rposition(|&address| address == self.0);
+            last.map(|index| addresses.remove(index));
+        });
+    }
+}
+
+/// Whether a call of this thread reads the parameters: the code at hand is a signal's handler then.
+fn is_read_here<F: Float>(parameters: &Parameters<F>) -> bool {
+    let address = std::ptr::from_ref(parameters).addr();
+    READ_HERE.with_borrow(|addresses| addresses.contains(&address))
+}
+
+/// Raises unless the parameters may be written: a handler of a signal would wait forever for the
+/// call in which it runs.
+pub fn check_writable<F: Float>(parameters: &Parameters<F>) -> Result<()> {
+    if is_read_here(parameters) {
+        return Err(Error::State(
+            "a signal's handler can't change the weights inside a call of the same layer; let it \
+             set a flag, and change them after the call"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
 
 /// Runs `work` with the parameters locked for reading.
 ///
@@ -28,7 +72,24 @@ pub fn with_reading<F: Float, T: Send>(
     {
         return Ok(work(&reading, &Interrupt::never())?);
     }
-    interruptible(py, |interrupt| work(&parameters.read(), interrupt))
+    let in_handler = is_read_here(parameters);
+    interruptible(py, |interrupt| {
+        // A writer may wait for the very call in which a handler runs: waiting behind it would be
+        // forever.
+        let reading = if in_handler {
+            parameters.try_read().ok_or_else(|| {
+                Error::State(
+                    "a signal's handler can't use the layer inside a call of the same layer while \
+                     another thread waits to change its weights"
+                        .to_owned(),
+                )
+            })?
+        } else {
+            parameters.read()
+        };
+        let _here = ReadHere::new(std::ptr::from_ref(parameters).addr());
+        work(&reading, interrupt)
+    })
 }
 
 /// Runs `work` with the parameters locked for writing.
@@ -36,8 +97,9 @@ pub fn with_writing<F: Float, T: Send>(
     py: Python<'_>,
     parameters: &Parameters<F>,
     work: impl FnOnce(&mut Writing<'_, F>) -> T + Send,
-) -> T {
-    py.detach(|| work(&mut parameters.write()))
+) -> PyResult<T> {
+    check_writable(parameters)?;
+    Ok(py.detach(|| work(&mut parameters.write())))
 }
 
 /// Runs `work` on what a mutex guards. It must not need the interpreter, and isn't interrupted.

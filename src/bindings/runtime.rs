@@ -78,10 +78,16 @@ pub fn shuffled(
 /// Parameters
 /// ----------
 /// n : int
-///     1 or more.
+///     1 to 1024. More than there are processors is slower. Threads that were started once stay,
+///     asleep.
 #[pyfunction]
 pub fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
-    threads::set_num_threads(options::integer("n", n, 1)?);
+    let count = options::integer("n", n, 1)?;
+    if count > threads::MOST {
+        let expected = format!("an integer from 1 to {}", threads::MOST);
+        return Err(Error::config("n", expected, count.to_string()).into());
+    }
+    threads::set_num_threads(count);
     Ok(())
 }
 
@@ -92,8 +98,18 @@ pub fn get_num_threads() -> usize {
     threads::num_threads()
 }
 
-/// Warns when the environment asks for an instruction set that doesn't exist or isn't there.
+/// Warns when the environment asks for something that doesn't exist or isn't there.
 pub fn check_environment(py: Python<'_>) -> PyResult<()> {
+    let category = py.get_type::<PyRuntimeWarning>();
+    let warn = |message: String| PyErr::warn(py, &category, &CString::new(message)?, 1);
+    if let Some(Err(text)) = threads::environment() {
+        warn(format!(
+            "{}: expected an integer from 1 to {}, got {text:?}; using {}",
+            threads::VARIABLE,
+            threads::MOST,
+            threads::num_threads()
+        ))?;
+    }
     let Ok(wanted) = std::env::var(VARIABLE) else {
         return Ok(());
     };
@@ -102,13 +118,11 @@ pub fn check_environment(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     let known = InstructionSet::ALL.map(InstructionSet::name).join(", ");
-    let message = format!(
+    warn(format!(
         "{VARIABLE}: expected an instruction set of this processor among {known}, got {wanted:?}; \
          using {}",
         current.name()
-    );
-    let category = py.get_type::<PyRuntimeWarning>();
-    PyErr::warn(py, &category, &CString::new(message)?, 1)
+    ))
 }
 
 /// What this installation is.

@@ -183,16 +183,17 @@ impl<'a, F: StackElement> Typed<'a, F> {
 /// A state argument: nothing, or one array a state, each of the given shape.
 pub fn states<'py, F: Number>(
     value: Option<&Bound<'py, PyAny>>,
+    argument: &str,
     names: &[&'static str],
     shape: &[usize],
 ) -> PyResult<Vec<Contiguous<'py, F>>> {
     let Some(value) = value.filter(|value| !value.is_none()) else {
         return Ok(Vec::new());
     };
-    parts(value, names, "state")?
+    parts(value, names, argument)?
         .iter()
         .zip(names)
-        .map(|(part, name)| state_array(part, &format!("state: {name}"), shape))
+        .map(|(part, name)| state_array(part, &format!("{argument}: {name}"), shape))
         .collect()
 }
 
@@ -232,7 +233,7 @@ fn state_array<'py, F: Number>(
 fn parts<'py>(
     value: &Bound<'py, PyAny>,
     names: &[&'static str],
-    argument: &'static str,
+    argument: &str,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     if let [_] = names {
         return Ok(vec![value.clone()]);
@@ -250,10 +251,15 @@ fn parts<'py>(
             ),
             Err(_) => options::shown(value),
         };
-        return Err(Error::dtype(argument, expected, got).into());
+        return Err(Error::dtype(argument.to_owned(), expected, got).into());
     };
     if parts.len() != names.len() {
-        return Err(Error::shape(argument, expected, format!("{} values", parts.len())).into());
+        return Err(Error::shape(
+            argument.to_owned(),
+            expected,
+            format!("{} values", parts.len()),
+        )
+        .into());
     }
     Ok(parts)
 }

@@ -22,7 +22,7 @@ use crate::streaming::{FrozenLayer, Stream as Core};
 /// Weights are those that the network had when the stream was made: training it later changes
 /// nothing here. Nothing acts that acts in training only. Streams may be shared between threads:
 /// one step is made after the other.
-#[pyclass(frozen, module = "recurrust._core")]
+#[pyclass(frozen, weakref, module = "recurrust._core")]
 pub struct Stream {
     core: AnyCore,
     layers: Arc<[Layer]>,
@@ -49,12 +49,13 @@ impl Layer {
     fn states<'py, F: StackElement>(
         &self,
         value: &Bound<'py, PyAny>,
+        argument: &str,
     ) -> PyResult<Vec<Contiguous<'py, F>>> {
         let names = self.blueprint.states();
         let [layers, rows, hidden] = self.state_shape;
-        states(Some(value), names, &self.state_shape).or_else(|error| {
+        states(Some(value), argument, names, &self.state_shape).or_else(|error| {
             if rows == 1 {
-                states(Some(value), names, &[layers, hidden]).map_err(|_| error)
+                states(Some(value), argument, names, &[layers, hidden]).map_err(|_| error)
             } else {
                 Err(error)
             }
@@ -246,12 +247,17 @@ impl Stream {
             .zip(&entries)
             .enumerate()
             .map(|(index, (layer, entry))| {
+                let argument = if self.sequential {
+                    format!("state[{index}]")
+                } else {
+                    "state".to_owned()
+                };
                 if entry.is_none() || !layer.blueprint.states().is_empty() {
-                    return layer.states::<F>(entry);
+                    return layer.states::<F>(entry, &argument);
                 }
                 let expected = format!("None, as {} has none", layer.label);
                 let got = options::shown(entry);
-                Err(Error::config(format!("state[{index}]"), expected, got).into())
+                Err(Error::config(argument, expected, got).into())
             })
             .collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<Vec<&[F]>> = arrays
