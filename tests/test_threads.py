@@ -33,6 +33,14 @@ def workers() -> int:
     return sum(name.startswith("recurrust-") for name in names)
 
 
+def worked() -> int:
+    """How long those threads have run, in nanoseconds."""
+    time.sleep(0.01)  # until they sleep: a running thread's time isn't up to date
+    tasks = [task.parent for task in Path("/proc/self/task").glob("*/comm")]
+    ours = [task for task in tasks if (task / "comm").read_text().startswith("recurrust-")]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in ours)
+
+
 # Steps, rows, inputs, units and directions, one for each way to cut a call into three parts: by
 # rows; by units, of a single row and of several, with units that don't fill their registers;
 # directions side by side, and each of them cut by units as well; weights larger than the cache.
@@ -41,7 +49,7 @@ CUTS = {
     "rows of two directions": (20, 26, 9, 40, 2),
     "units of one row": (60, 1, 16, 200, 1),
     "units of rows": (20, 3, 16, 233, 1),
-    "directions": (60, 1, 16, 40, 2),
+    "directions": (150, 1, 16, 40, 2),
     "directions and units": (40, 2, 16, 233, 2),
     "large weights": (5, 30, 300, 500, 1),
 }
@@ -83,6 +91,30 @@ def test_threads_never_change_a_bit(
         rr.set_num_threads(count)
         for name, array in results_of(layer, x, dy, flags).items():
             np.testing.assert_array_equal(array, expected[name], err_msg=f"{count}: {name}")
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/schedstat").exists(), reason="needs the processor time of each thread"
+)
+@pytest.mark.parametrize("cut", CUTS)
+def test_every_cut_uses_threads(rng: np.random.Generator, cut: str) -> None:
+    """Else equal bits above would say nothing."""
+    steps, rows, inputs, units, directions = CUTS[cut]
+    layer = rr.LSTM(inputs, units, bidirectional=directions == 2)
+    x = rng.normal(size=(steps, rows, inputs)).astype("f4")
+    rr.set_num_threads(1)
+    y, _, cache = layer.forward_with_cache(x)
+    for call in (lambda: layer(x), lambda: layer.backward(y, cache=cache)):
+        call()
+        rr.set_num_threads(3)
+        call()  # the threads are there
+        before = worked()
+        call()
+        assert worked() > before
+        rr.set_num_threads(1)
+        before = worked()
+        call()
+        assert worked() == before
 
 
 @pytest.mark.parametrize("merge_mode", ["sum", "average", "mul"])
