@@ -71,7 +71,12 @@ pub fn backward<F: SimdFloat>(
         passes: 2,
     };
     let plan = Plan::new::<F>(&geometry, work);
-    let act = |job: &Job<'_, F>, part: Part<'_, F>| with_cell!(geometry.cell, cell => dispatch(geometry.set, Run { cell, job, part }));
+    let act = |job: &Job<'_, F>, part: Part<'_, F>| {
+        with_cell!(geometry.cell, cell => {
+            let run = Run { cell, job, part };
+            dispatch(geometry.set, run)
+        })
+    };
     let block_rows = checked_size(&[steps_per_block(rows).min(steps), rows])?;
     let (inputs, hidden) = (geometry.inputs, geometry.hidden);
     let per_call = [

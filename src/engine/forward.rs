@@ -158,7 +158,7 @@ impl<'a, F: Float> Job<'a, F> {
 }
 
 /// The work of one part: of a single row, whose weights are too large for the nearest cache or not,
-/// or of several rows. Small functions, because in large ones the compiler stops to inline.
+/// or of several rows. Small functions, because in large ones the compiler stops inlining.
 struct Run<'a, F: Float, C, const SINGLE: bool, const ZIGZAG: bool> {
     cell: C,
     job: &'a Job<'a, F>,

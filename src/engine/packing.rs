@@ -16,7 +16,8 @@ use crate::float::Float;
 use crate::parameters::AlignedBuffer;
 use crate::simd::InstructionSet;
 
-/// Registers side by side in a product with the accumulators' gradients.
+/// Registers side by side in a product that isn't a cell's: with the accumulators' gradients, of a
+/// linear layer.
 pub(super) const PANEL_REGISTERS: usize = 4;
 
 /// Sizes of one direction of one layer.

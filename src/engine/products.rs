@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
 
 use super::gradient_products::{add, add_to};
+use super::packing::PANEL_REGISTERS;
 use super::tile::{for_row_chunks, sweep};
 use super::workspace::zeroed_vec;
 use crate::error::{Result, checked_size};
@@ -28,9 +29,6 @@ const DEPTH: usize = 384;
 /// How many rows are multiplied by one panel after the other: few enough for their results to stay
 /// in the nearer caches meanwhile.
 const ROWS: usize = 96;
-
-/// How many registers make up a panel of columns.
-const PANEL_REGISTERS: usize = 4;
 
 /// How a product is computed. The caller chooses by the sizes of the whole operand, not of the
 /// piece at hand, so that results don't depend on how an array happens to lie in memory.

@@ -310,34 +310,22 @@ pub struct SequenceMut<'a, F> {
 }
 
 impl<'a, F: Float> SequenceMut<'a, F> {
-    /// The columns `first_column..first_column + width` of a contiguous array with `columns`
-    /// columns.
-    ///
-    /// # Panics
-    /// When the sizes don't fit the slice.
-    #[must_use]
-    pub fn columns(
-        values: &'a mut [F],
-        layout: Layout,
-        (steps, rows, width): (usize, usize, usize),
-        columns: usize,
-        first_column: usize,
-    ) -> Self {
-        assert!(first_column + width <= columns && steps * rows * columns == values.len());
-        Self {
-            pointer: values.as_mut_ptr().wrapping_add(first_column),
-            extent: Extent::contiguous(layout, steps, rows, width, columns),
-            marker: PhantomData,
-        }
-    }
-
     /// A contiguous array.
     ///
     /// # Panics
     /// When the sizes don't fit the slice.
     #[must_use]
-    pub fn contiguous(values: &'a mut [F], layout: Layout, sizes: (usize, usize, usize)) -> Self {
-        Self::columns(values, layout, sizes, sizes.2, 0)
+    pub fn contiguous(
+        values: &'a mut [F],
+        layout: Layout,
+        (steps, rows, width): (usize, usize, usize),
+    ) -> Self {
+        assert!(steps * rows * width == values.len());
+        Self {
+            pointer: values.as_mut_ptr(),
+            extent: Extent::contiguous(layout, steps, rows, width, width),
+            marker: PhantomData,
+        }
     }
 
     /// The first so many columns, and the rest.

@@ -47,7 +47,6 @@ impl Barrier {
         self.wait_for_others(member)
     }
 
-    #[cold]
     #[inline(never)]
     fn wait_for_others(&self, member: &Member<'_>) -> Result<()> {
         let generation = self.generation.0.load(Ordering::Acquire);
