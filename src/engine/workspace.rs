@@ -10,30 +10,79 @@ use crate::parameters::AlignedBuffer;
 /// How many buffers a pool keeps at rest: those of a training step of a few layers.
 const KEPT_BUFFERS: usize = 32;
 
-/// How many bytes a pool keeps at rest at most. Larger memory goes back to the system, so that a
-/// single large call doesn't hold it for good.
-const KEPT_BYTES: usize = 64 << 20;
+/// How many bytes a pool keeps at rest at most.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// A buffer that rests while so many others are asked for goes back to the system, so that a single
+/// large call doesn't hold its memory for good: a training step of a layer asks for ten or so.
+const PATIENCE: usize = 1000;
 
 /// A buffer at rest may be so many times as large as what is asked for, so that small requests don't
 /// use up large buffers, and some bytes larger in any case.
 const SLACK: usize = 2;
 const SLACK_BYTES: usize = 4096;
 
-/// The oldest come first.
-type Resting<F> = Mutex<Vec<AlignedBuffer<F>>>;
+fn bytes<F: Float>(memory: &AlignedBuffer<F>) -> usize {
+    size_of_val(memory.as_slice())
+}
+
+/// What a pool has at rest.
+#[derive(Debug)]
+struct Resting<F> {
+    /// Each with the value of `taken` when it came back; the oldest come first.
+    buffers: Vec<(AlignedBuffer<F>, usize)>,
+    /// How many buffers have been asked for.
+    taken: usize,
+}
+
+impl<F: Float> Resting<F> {
+    /// Takes out the smallest buffer of `len` numbers or somewhat more.
+    fn take(&mut self, len: usize) -> Option<AlignedBuffer<F>> {
+        self.taken += 1;
+        let largest = len.saturating_mul(SLACK).max(SLACK_BYTES / size_of::<F>());
+        let size = |index: usize| self.buffers[index].0.as_slice().len();
+        // Of several that fit, the newest: the cache may still have it.
+        let best = (0..self.buffers.len())
+            .rev()
+            .filter(|&index| (len..=largest).contains(&size(index)))
+            .min_by_key(|&index| size(index))?;
+        Some(self.buffers.remove(best).0)
+    }
+
+    /// Takes a buffer back, and gives what is too much or too old to the system: it is put into a
+    /// list which the caller drops.
+    fn put(&mut self, memory: AlignedBuffer<F>) -> Vec<AlignedBuffer<F>> {
+        let mut total = bytes(&memory);
+        let mut kept = 1;
+        // From the newest to the oldest: those up to the first that doesn't stay.
+        let newer = self.buffers.iter().rev().take_while(|(memory, returned)| {
+            total += bytes(memory);
+            kept += 1;
+            total <= KEPT_BYTES && kept <= KEPT_BUFFERS && self.taken - returned <= PATIENCE
+        });
+        let too_much = self.buffers.len() - newer.count();
+        let released = self.buffers.drain(..too_much).map(|(memory, _)| memory);
+        let released = released.collect();
+        self.buffers.push((memory, self.taken));
+        released
+    }
+}
 
 /// Buffers of one module: scratch memory, outputs, what a backward pass will need. A buffer returns
 /// when nobody holds it any more, wherever that is. Fresh memory costs about as much as the work of
 /// a small layer: the system clears it, page by page.
 #[derive(Debug)]
 pub struct Pool<F> {
-    resting: Arc<Resting<F>>,
+    resting: Arc<Mutex<Resting<F>>>,
 }
 
 impl<F: Float> Default for Pool<F> {
     fn default() -> Self {
         Self {
-            resting: Arc::new(Mutex::new(Vec::with_capacity(KEPT_BUFFERS))),
+            resting: Arc::new(Mutex::new(Resting {
+                buffers: Vec::with_capacity(KEPT_BUFFERS),
+                taken: 0,
+            })),
         }
     }
 }
@@ -44,16 +93,11 @@ impl<F: Float> Pool<F> {
     /// # Errors
     /// [`Error::OutOfMemory`] when no resting buffer fits and the allocator refuses.
     pub fn take(&self, len: usize) -> Result<Buffer<F>> {
-        let largest = len.saturating_mul(SLACK).max(SLACK_BYTES / size_of::<F>());
-        let resting = {
-            let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-            // Of several that fit, the newest: the cache may still have it.
-            let best = (0..resting.len())
-                .rev()
-                .filter(|&index| (len..=largest).contains(&resting[index].as_slice().len()))
-                .min_by_key(|&index| resting[index].as_slice().len());
-            best.map(|index| resting.remove(index))
-        };
+        let resting = self
+            .resting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(len);
         let memory = match resting {
             Some(memory) => memory,
             None => AlignedBuffer::zeroed(len)?,
@@ -63,6 +107,17 @@ impl<F: Float> Pool<F> {
             memory: Some(memory),
             len,
         })
+    }
+
+    /// How many bytes are at rest.
+    #[must_use]
+    pub fn resting_bytes(&self) -> usize {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        resting
+            .buffers
+            .iter()
+            .map(|(memory, _)| bytes(memory))
+            .sum()
     }
 
     /// A buffer of `len` zeros, returned to the pool when dropped.
@@ -79,7 +134,7 @@ impl<F: Float> Pool<F> {
 /// A buffer on loan from a [`Pool`].
 #[derive(Debug)]
 pub struct Buffer<F: Float> {
-    home: Weak<Resting<F>>,
+    home: Weak<Mutex<Resting<F>>>,
     /// Present until dropped.
     memory: Option<AlignedBuffer<F>>,
     len: usize,
@@ -118,21 +173,15 @@ impl<F: Float> Drop for Buffer<F> {
         let (Some(memory), Some(home)) = (self.memory.take(), self.home.upgrade()) else {
             return;
         };
-        let bytes = |memory: &AlignedBuffer<F>| size_of_val(memory.as_slice());
         if bytes(&memory) > KEPT_BYTES {
             return;
         }
         // What goes back to the system does so when the lock is free again.
-        let mut too_much = Vec::new();
-        let mut resting = home.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut total: usize = resting.iter().map(bytes).sum::<usize>() + bytes(&memory);
-        while resting.len() == KEPT_BUFFERS || total > KEPT_BYTES {
-            let oldest = resting.remove(0);
-            total -= bytes(&oldest);
-            too_much.push(oldest);
-        }
-        resting.push(memory);
-        drop(resting);
+        let released = home
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(memory);
+        drop(released);
     }
 }
 

@@ -7,5 +7,6 @@ mod lengths;
 mod losses;
 mod optimizers;
 mod parameters;
+mod pool;
 mod random;
 mod streaming;
