@@ -18,6 +18,9 @@ use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
 
+/// How many bytes of transposed weights all rows of a step are multiplied by before the next ones are.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// The operands of one call.
 pub struct Backward<'a, F: Float> {
     /// The weights of the forward pass.
@@ -183,9 +186,9 @@ impl<'a, F: Float> Job<'a, F> {
             input_gradient,
             adds,
             weight_gradients: SharedGradients {
-                input: Shared::new(sums.input.as_mut_slice()),
-                hidden: Shared::new(sums.hidden.as_mut_slice()),
-                bias: Shared::new(sums.bias.as_mut_slice()),
+                input: Shared::new(&mut sums.input),
+                hidden: Shared::new(&mut sums.hidden),
+                bias: Shared::new(&mut sums.bias),
             },
             gradients,
             packed_x,
@@ -254,6 +257,7 @@ fn run<V: Vector, C: Cell>(
                         weights: transposed.hidden(),
                         columns: hidden,
                         panels,
+                        piece: PIECE_BYTES / (geometry.panel() * size_of::<V::Element>()),
                         single: rows == 1,
                     };
                     operands.run::<V>(width, tile, |row, from, values| {
@@ -297,6 +301,7 @@ fn run<V: Vector, C: Cell>(
                     gradients: from,
                     weights: transposed.input(),
                     columns: inputs,
+                    piece: width,
                     panels: 0..inputs.div_ceil(geometry.panel()),
                     single: block_rows == 1,
                 };

@@ -8,7 +8,9 @@ use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::{SharedTape, Tape};
-use super::tile::{MAX_STREAMS, MAX_TILE_ROWS, for_row_chunks, load_rows, sweep, sweep_row};
+use super::tile::{
+    Ahead, MAX_STREAMS, MAX_TILE_ROWS, for_row_chunks, load_rows, sweep, sweep_ahead, sweep_row,
+};
 use super::workspace::Pool;
 use super::{CACHED_BYTES, step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
@@ -379,16 +381,27 @@ fn step_rows<V: Vector, C: Cell>(
     let (first_block, blocks) = (part.blocks.start, part.blocks.len());
     let width = blocks * set;
     assert!(input_sums.is_none_or(|sums| sums.len() == part.rows.len() * width));
-    for index in 0..blocks {
+    let far = geometry.weights() * size_of::<V::Element>() > CACHED_BYTES;
+    let chunks = part.rows.len().div_ceil(V::TILE_ROWS);
+    for turn in 0..blocks {
         let index = if stage.backwards {
-            blocks - 1 - index
+            blocks - 1 - turn
         } else {
-            index
+            turn
         };
         let block = first_block + index;
         let bias = &weights.bias()[block * set..][..set];
         let of_input = &weights.input()[block * inputs * set..][..inputs * set];
         let of_hidden = &weights.hidden()[block * hidden * set..][..hidden * set];
+        // The last block is the first one of the next step, which comes the other way.
+        let next = (far && turn + 1 < blocks).then(|| {
+            let next = if stage.backwards {
+                block - 1
+            } else {
+                block + 1
+            };
+            weights.hidden()[next * hidden * set..].as_ptr()
+        });
         for_row_chunks!(V, part.rows.len(), first, M => {
             let row = part.rows.start + first;
             let valid = stage.valid.map(|valid| &valid[row..][..M]);
@@ -410,8 +423,11 @@ fn step_rows<V: Vector, C: Cell>(
                         sweep::<V, _, M>([seed; M], inputs, x, strides, of_input.as_ptr())
                     };
                     let strides = (stage.padded.cast_signed(), 1);
-                    let tile =
-                        sweep::<V, _, M>(tile, hidden, h.as_ptr(), strides, of_hidden.as_ptr());
+                    let (h, w) = (h.as_ptr(), of_hidden.as_ptr());
+                    let chunk = first / V::TILE_ROWS;
+                    let ahead =
+                        next.and_then(|next| Ahead::share(next, hidden, set, chunk, chunks));
+                    let tile = sweep_ahead::<V, _, M>(tile, hidden, h, strides, w, ahead);
                     for (m, row) in tile.iter().enumerate() {
                         row.store(stage.scratch.as_mut_ptr().add(m * set));
                     }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::CACHED_BYTES;
 use super::packing::PANEL_REGISTERS;
 use super::shared::Shared;
-use super::tile::{MAX_STREAMS, for_row_chunks, sweep, sweep_row};
+use super::tile::{Ahead, MAX_STREAMS, for_row_chunks, sweep, sweep_ahead, sweep_row};
 use crate::cells::Cell;
 use crate::float::Float;
 use crate::simd::{Registers, Vector};
@@ -19,6 +20,8 @@ pub(super) struct Product<'a, F> {
     pub columns: usize,
     /// Which panels to multiply by.
     pub panels: Range<usize>,
+    /// How many numbers of a row are multiplied at a time; a result then comes in several parts.
+    pub piece: usize,
     /// Whether there is a single row: in the whole product, not in this part of it, so that results
     /// don't depend on the parts.
     pub single: bool,
@@ -37,6 +40,8 @@ impl<F: Float> Product<'_, F> {
         let panel = PANEL_REGISTERS * V::LANES;
         assert!(tile.len() >= V::TILE_ROWS * panel);
         let zero = V::splat(num_traits::Zero::zero());
+        let rows = self.gradients.len() / width;
+        let far = self.panels.len() * width * panel * size_of::<F>() > CACHED_BYTES;
         for index in self.panels.clone() {
             let weights = &self.weights[index * width * panel..][..width * panel];
             let from = index * panel;
@@ -49,22 +54,35 @@ impl<F: Float> Product<'_, F> {
                 result(0, from, &tile[..count]);
                 continue;
             }
-            for_row_chunks!(V, self.gradients.len() / width, first, M => {
-                let rows = &self.gradients[first * width..][..M * width];
-                // SAFETY: M rows of `width` numbers, `width` steps of panels, and a tile of M panels.
-                unsafe {
-                    let seed = [[zero; PANEL_REGISTERS]; M];
-                    let strides = (width.cast_signed(), 1);
-                    let sums =
-                        sweep::<V, _, M>(seed, width, rows.as_ptr(), strides, weights.as_ptr());
-                    for (m, row) in sums.iter().enumerate() {
-                        row.store(tile.as_mut_ptr().add(m * panel));
+            for start in (0..width).step_by(self.piece) {
+                let piece = self.piece.min(width - start);
+                let last = index + 1 == self.panels.end && start + piece == width;
+                let weights = &weights[start * panel..][..piece * panel];
+                for_row_chunks!(V, rows, first, M => {
+                    let of_rows = &self.gradients[first * width..][..M * width];
+                    let chunk = first / V::TILE_ROWS;
+                    // SAFETY: M rows with `piece` numbers from the start on, as many steps of the
+                    // panel, and a tile of M panels.
+                    unsafe {
+                        let numbers = of_rows.as_ptr().add(start);
+                        let seed = [[zero; PANEL_REGISTERS]; M];
+                        let next = weights.as_ptr_range().end;
+                        let chunks = rows.div_ceil(V::TILE_ROWS);
+                        let ahead = (far && !last)
+                            .then(|| Ahead::share(next, piece, panel, chunk, chunks))
+                            .flatten();
+                        let strides = (width.cast_signed(), 1);
+                        let sums =
+                            sweep_ahead::<V, _, M>(seed, piece, numbers, strides, weights.as_ptr(), ahead);
+                        for (m, row) in sums.iter().enumerate() {
+                            row.store(tile.as_mut_ptr().add(m * panel));
+                        }
                     }
-                }
-                for m in 0..M {
-                    result(first + m, from, &tile[m * panel..][..count]);
-                }
-            });
+                    for m in 0..M {
+                        result(first + m, from, &tile[m * panel..][..count]);
+                    }
+                });
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use super::workspace::{Buffer, Pool};
 use crate::cells::{Accumulator, CellKind};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -236,14 +237,14 @@ impl<F: Float> TransposedWeights<F> {
 
 /// Weight gradients as the engine makes them, in the layout of [`PackedWeights`].
 #[derive(Debug)]
-pub struct PackedGradients<F> {
+pub struct PackedGradients<F: Float> {
     geometry: Geometry,
     /// (blocks, inputs, accumulators, lanes).
-    pub(super) input: AlignedBuffer<F>,
+    pub(super) input: Buffer<F>,
     /// (blocks, hidden, accumulators, lanes).
-    pub(super) hidden: AlignedBuffer<F>,
+    pub(super) hidden: Buffer<F>,
     /// (blocks, accumulators, lanes).
-    pub(super) bias: AlignedBuffer<F>,
+    pub(super) bias: Buffer<F>,
 }
 
 impl<F: Float> PackedGradients<F> {
@@ -251,21 +252,21 @@ impl<F: Float> PackedGradients<F> {
     ///
     /// # Errors
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
-    pub fn zeroed(geometry: Geometry) -> Result<Self> {
+    pub fn zeroed(geometry: Geometry, pool: &Pool<F>) -> Result<Self> {
         let width = geometry.width();
         Ok(Self {
             geometry,
-            input: AlignedBuffer::zeroed(checked_size(&[width, geometry.inputs])?)?,
-            hidden: AlignedBuffer::zeroed(checked_size(&[width, geometry.hidden])?)?,
-            bias: AlignedBuffer::zeroed(width)?,
+            input: pool.take_zeroed(checked_size(&[width, geometry.inputs])?)?,
+            hidden: pool.take_zeroed(checked_size(&[width, geometry.hidden])?)?,
+            bias: pool.take_zeroed(width)?,
         })
     }
 
     /// Adds to gradients in PyTorch's layout.
     pub fn unpack(&self, master: MasterWeights<&mut [F]>) {
         let Geometry { inputs, hidden, .. } = self.geometry;
-        let (from_input, from_hidden) = (self.input.as_slice(), self.hidden.as_slice());
-        let from_bias = self.bias.as_slice();
+        let (from_input, from_hidden) = (&self.input[..], &self.hidden[..]);
+        let from_bias = &self.bias[..];
         let mut biases = master.biases;
         let set = self.geometry.register_set();
         self.geometry.columns(|accumulator, unit, column| {

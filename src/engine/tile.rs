@@ -2,6 +2,39 @@
 
 use crate::simd::{Registers, Vector};
 
+/// Weights that will be needed next, which a tile brings nearer while it computes. Without it, the
+/// first rows of every panel wait for weights from far away, and while the others find them in the
+/// second cache, nothing comes from there.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead<F> {
+    from: *const F,
+    /// With every step of the tile.
+    bytes: usize,
+}
+
+/// How many cache lines a tile brings nearer with every step: enough for two chunks of rows to bring
+/// panels of four registers of 64 bytes.
+const LINES_AHEAD: usize = 2;
+
+impl<F> Ahead<F> {
+    /// What one of several chunks of rows brings nearer of the panel at `next`, while each sweeps over
+    /// `count` register sets of `set` numbers. Nothing for a single chunk, whose own weights already
+    /// come as fast as they can.
+    pub fn share(
+        next: *const F,
+        count: usize,
+        set: usize,
+        chunk: usize,
+        chunks: usize,
+    ) -> Option<Self> {
+        let bytes = set * size_of::<F>() / chunks;
+        (chunks > 1).then(|| Self {
+            from: next.wrapping_byte_add(chunk * count * bytes),
+            bytes,
+        })
+    }
+}
+
 /// Adds `rows x weights` to `M` rows of sums: for each of `count` steps, one register set of
 /// weights times one number of each row.
 ///
@@ -10,14 +43,62 @@ use crate::simd::{Registers, Vector};
 /// `count`, and so are `count` register sets one after the other at `weights`.
 #[inline(always)]
 pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
-    mut sums: [R; M],
+    sums: [R; M],
     count: usize,
     rows: *const V::Element,
-    (row_stride, step): (isize, isize),
+    strides: (isize, isize),
     weights: *const V::Element,
 ) -> [R; M] {
-    let (mut rows, mut weights) = (rows, weights);
+    let nothing = Ahead {
+        from: weights,
+        bytes: 0,
+    };
+    // SAFETY: as the caller vouches.
+    unsafe { sweep_lines::<V, R, M, 0>(sums, count, rows, strides, weights, nothing) }
+}
+
+/// As [`sweep`], bringing other weights nearer meanwhile.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub unsafe fn sweep_ahead<V: Vector, R: Registers<V>, const M: usize>(
+    sums: [R; M],
+    count: usize,
+    rows: *const V::Element,
+    strides: (isize, isize),
+    weights: *const V::Element,
+    ahead: Option<Ahead<V::Element>>,
+) -> [R; M] {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match ahead {
+            None => sweep::<V, R, M>(sums, count, rows, strides, weights),
+            Some(ahead) => {
+                sweep_lines::<V, R, M, LINES_AHEAD>(sums, count, rows, strides, weights, ahead)
+            }
+        }
+    }
+}
+
+/// See [`sweep`]; brings `LINES` cache lines nearer with every step.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn sweep_lines<V: Vector, R: Registers<V>, const M: usize, const LINES: usize>(
+    mut sums: [R; M],
+    count: usize,
+    mut rows: *const V::Element,
+    (row_stride, step): (isize, isize),
+    mut weights: *const V::Element,
+    mut ahead: Ahead<V::Element>,
+) -> [R; M] {
     for _ in 0..count {
+        for line in 0..LINES {
+            V::prefetch(ahead.from.wrapping_byte_add(line * 64));
+        }
+        ahead.from = ahead.from.wrapping_byte_add(ahead.bytes);
         // SAFETY: the caller vouches for rows and weights of every step.
         unsafe {
             let mut x = [V::splat(*rows); M];

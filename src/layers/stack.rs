@@ -424,7 +424,7 @@ impl<F: SimdFloat> Stack<F> {
             let packed = self.packed_layer(layer, weights)?;
             let mut gradients = directions
                 .iter()
-                .map(|direction| PackedGradients::zeroed(*direction.geometry()))
+                .map(|direction| PackedGradients::zeroed(*direction.geometry(), &self.pool))
                 .collect::<Result<Vec<_>>>()?;
             let own = (0..directions.len())
                 .map(|index| dy.map(|dy| self.unmerge(dy, layer_tape, index)).transpose())

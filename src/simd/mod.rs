@@ -56,6 +56,11 @@ pub trait Vector:
     /// The numbers at `to` are valid for writes.
     unsafe fn store(self, to: *mut Self::Element);
 
+    /// Asks for the numbers at an address to be brought into the processor's second cache, soon. A hint
+    /// that needs no valid address, and does nothing where there is no such instruction.
+    #[inline(always)]
+    fn prefetch(_from: *const Self::Element) {}
+
     /// The same number in every lane.
     fn splat(value: Self::Element) -> Self;
 

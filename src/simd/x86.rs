@@ -95,6 +95,12 @@ macro_rules! register {
             }
 
             #[inline(always)]
+            fn prefetch(from: *const $element) {
+                // SAFETY: the instruction ignores addresses that it can't read.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+            }
+
+            #[inline(always)]
             fn splat(value: $element) -> Self {
                 // SAFETY: see the head of this file.
                 Self(unsafe { $splat(value) })
