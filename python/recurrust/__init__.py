@@ -1,8 +1,8 @@
 """Recurrent neural networks on the CPU: exact, fast, small.
 
-Layers, losses and optimizers work on NumPy arrays; `Sequential` puts layers together and `Trainer`
-fits them to data. Everything that is public stands here or in `recurrust.data`,
-`recurrust.forecasting` and `recurrust.testing`.
+Layers, losses and optimizers work on NumPy arrays; `Sequential` puts layers together, `Trainer`
+fits them to data, and schedules such as `OneCycleLR` change the learning rate meanwhile. Everything
+that is public stands here or in `recurrust.data`, `recurrust.forecasting` and `recurrust.testing`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,23 @@ from recurrust.exceptions import (
     StateError,
 )
 from recurrust.history import History
+from recurrust.schedulers import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+    WarmupLR,
+)
 from recurrust.sequential import Sequential
 from recurrust.serialization import load, save
 from recurrust.trainer import Trainer
@@ -53,25 +70,40 @@ __all__ = [
     "AdamW",
     "Callback",
     "ConfigError",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
+    "CyclicLR",
     "Dropout",
     "DtypeError",
     "EarlyStopping",
+    "ExponentialLR",
     "FileFormatError",
     "History",
+    "LRScheduler",
     "LSTMCell",
+    "LambdaLR",
     "Linear",
+    "LinearLR",
     "MAELoss",
     "MSELoss",
+    "MultiStepLR",
     "NonFiniteError",
+    "OneCycleLR",
     "Parameter",
+    "PolynomialLR",
     "ProgressBar",
     "RMSprop",
     "RecurrustError",
+    "ReduceLROnPlateau",
     "Sequential",
+    "SequentialLR",
     "ShapeError",
     "StateError",
+    "StepLR",
     "Trainer",
+    "WarmupLR",
     "__version__",
     "build_info",
     "clip_grad_norm_",

@@ -1,15 +1,26 @@
-"""Checking single numbers among the arguments of a call."""
+"""Checking the arguments of a call one by one."""
 
 from __future__ import annotations
 
+import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from recurrust.exceptions import ConfigError, DtypeError
 
-__all__ = ["is_integer", "is_real", "require_integer", "require_real", "require_seed"]
+__all__ = [
+    "is_integer",
+    "is_real",
+    "require_between",
+    "require_choice",
+    "require_integer",
+    "require_object",
+    "require_real",
+    "require_seed",
+]
 
 _GREATEST_SEED = 2**64 - 1
 
@@ -54,6 +65,55 @@ def require_real(name: str, value: Any) -> float:
     if not is_real(value):
         raise DtypeError(f"{name} must be a number, got {value!r:.80}")
     return float(value)
+
+
+def require_between(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """Return an argument as a finite float.
+
+    Raises
+    ------
+    DtypeError
+        If it is no real number.
+    ConfigError
+        If it is not finite, less than `least` or greater than `most`.
+    """
+    number = require_real(name, value)
+    if not (math.isfinite(number) and least <= number <= most):
+        expected = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise ConfigError(f"{name} must be finite and {expected}, got {value}")
+    return number
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Return an argument that is one of some names.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of them.
+    """
+    for choice in choices:
+        if isinstance(value, str) and value == choice:
+            return choice
+    names = " or ".join(f'"{choice}"' for choice in choices)
+    raise ConfigError(f"{name} must be {names}, got {value!r:.80}")
+
+
+def require_object(name: str, value: object, needed: Iterable[str], example: str) -> None:
+    """Raise unless an argument is an instance that has all attributes needed.
+
+    Raises
+    ------
+    DtypeError
+        If it is a class, or lacks an attribute.
+    """
+    if isinstance(value, type):
+        raise DtypeError(f"{name} must be an instance such as {example}, got the class {value!r}")
+    missing = [attribute for attribute in needed if not hasattr(value, attribute)]
+    if missing:
+        raise DtypeError(
+            f"{name} must be such as {example}, with {', '.join(missing)}; got {value!r:.80}"
+        )
 
 
 def require_seed(value: Any) -> int:

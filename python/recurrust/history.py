@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from recurrust._figures import new_figure
+
 if TYPE_CHECKING:
     import os
 
@@ -113,14 +115,7 @@ class History(Mapping[str, list[float]]):
         ]
         panels = ["loss", *metrics]
         size = (7.0, 2.0 + 2.2 * len(panels))
-        if path is None:
-            from matplotlib import pyplot as plt
-
-            figure = plt.figure(figsize=size, layout="constrained")
-        else:
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=size, layout="constrained")
+        figure = new_figure(size, path)
         axes: Any = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axis, name in zip(axes, panels, strict=True):
             marker = "o" if len(self.epochs) == 1 else None

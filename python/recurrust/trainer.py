@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -10,11 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from recurrust import _core
-from recurrust._arguments import require_integer, require_real, require_seed
+from recurrust._arguments import (
+    require_choice,
+    require_integer,
+    require_object,
+    require_real,
+    require_seed,
+)
 from recurrust._samples import Batch, Samples
 from recurrust.callbacks import LinePrinter, ProgressBar
 from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError
 from recurrust.history import History
+from recurrust.schedulers import LambdaLR
 from recurrust.sequential import Layer, Sequential
 
 if TYPE_CHECKING:
@@ -62,6 +70,19 @@ class Optimizer(Protocol):
         """Move the parameters along their gradients."""
 
 
+class Scheduler(Protocol):
+    """What a learning rate schedule must offer: one of recurrust, or your own.
+
+    One that has the attribute `optimizer` is used with that optimizer only.
+    """
+
+    def step(self, metric: float | None = None, /) -> Any:
+        """Go on to the next rate."""
+
+    def state_dict(self) -> Any:
+        """Return all that changes from step to step."""
+
+
 class Trainer:
     """Fits a model to data.
 
@@ -80,10 +101,16 @@ class Trainer:
         A loss with reduction "mean" or "sum".
     optimizer : object
         An optimizer of the model's parameters.
-    scheduler : None
-        Learning rate schedules are not available yet.
-    schedule_every : {"epoch"}, default "epoch"
-        Not available yet.
+    scheduler : LRScheduler or callable, optional
+        The schedule of the learning rate, built on `optimizer`: one of recurrust, or an object of
+        your own with `step(metric)` and `state_dict()`. A function of the number of steps taken
+        returns the factor of the optimizer's rate, as for `LambdaLR`.
+    schedule_every : {"epoch", "batch"}, default "epoch"
+        What a step of the schedule is. After each epoch it gets the validation loss, or the loss
+        without validation data; after each batch, the loss of the batch. Epochs and batches count
+        over all calls of `fit`, and a batch that is given to `train_step` counts as well. A batch
+        whose step was skipped (`on_nonfinite`) doesn't, and neither does an interrupted epoch.
+        Callbacks see the optimizer's rate after the schedule's step.
     clip_norm : float, optional
         Scale the gradients of all the model's parameters together down to this norm.
     tbptt : None
@@ -137,9 +164,9 @@ class Trainer:
         model: Layer,
         loss: Loss,
         optimizer: Optimizer,
-        scheduler: None = None,
+        scheduler: Scheduler | Callable[[int], float] | None = None,
         *,
-        schedule_every: Literal["epoch"] = "epoch",
+        schedule_every: Literal["epoch", "batch"] = "epoch",
         clip_norm: float | None = None,
         tbptt: None = None,
         callbacks: Iterable[Callback] = (),
@@ -147,27 +174,22 @@ class Trainer:
         on_nonfinite: Literal["raise", "skip"] = "raise",
         seed: int | None = None,
     ) -> None:
-        for option, available in (
-            ("scheduler", scheduler is None),
-            ("schedule_every", schedule_every == "epoch"),
-            ("tbptt", tbptt is None),
-        ):
-            if not available:
-                raise ConfigError(f"{option}: not available yet; leave it at its default")
-        _require_object("loss", loss, ("__call__", "value_and_grad"), "rr.MSELoss()")
+        if tbptt is not None:
+            raise ConfigError("tbptt: not available yet; leave it at its default")
+        require_choice("schedule_every", schedule_every, ("epoch", "batch"))
+        require_object("loss", loss, ("__call__", "value_and_grad"), "rr.MSELoss()")
         if getattr(loss, "reduction", None) == "none":
             raise ConfigError('loss must have reduction "mean" or "sum" to be trained on')
         if clip_norm is not None and not 0 < require_real("clip_norm", clip_norm) < math.inf:
             raise ConfigError(f"clip_norm must be positive and finite, got {clip_norm}")
-        if on_nonfinite not in ("raise", "skip"):
-            raise ConfigError(f'on_nonfinite must be "raise" or "skip", got {on_nonfinite!r}')
+        require_choice("on_nonfinite", on_nonfinite, ("raise", "skip"))
         if not isinstance(callbacks, Iterable):
             raise DtypeError(f"callbacks must be a list of callbacks, got {callbacks!r:.80}")
         callbacks = tuple(callbacks)
         for index, callback in enumerate(callbacks):
-            _require_object(f"callbacks[{index}]", callback, _HOOKS, "rr.EarlyStopping()")
+            require_object(f"callbacks[{index}]", callback, _HOOKS, "rr.EarlyStopping()")
         example = "rr.Adam(model.parameters())"
-        _require_object("optimizer", optimizer, ("lr", "step"), example)
+        require_object("optimizer", optimizer, ("lr", "step"), example)
         self.model = model
         self.network = model if isinstance(model, Sequential) else Sequential(model)
         _require_shared_parameters(optimizer, self.network)
@@ -177,10 +199,13 @@ class Trainer:
         self.callbacks = callbacks
         self.metrics = _named_metrics(metrics)
         self.on_nonfinite = on_nonfinite
+        self.schedule_every = schedule_every
         self.seed = _seed_from_stream() if seed is None else require_seed(seed)
         self.epoch = 0
         self.history = History(())
         self._stopping = False
+        # The last: a function that becomes a schedule sets the optimizer's rate.
+        self.scheduler = _scheduler_of(optimizer, scheduler)
 
     def fit(
         self,
@@ -231,8 +256,8 @@ class Trainer:
         -------
         History
             "loss" is the mean over the epoch, each step measured before its update, in training
-            mode; "val_loss" is `evaluate` of the validation data; "lr" is the rate used; then
-            metrics, and "skipped".
+            mode; "val_loss" is `evaluate` of the validation data; "lr" is the rate of the epoch's
+            first step; then metrics, and "skipped".
 
         Raises
         ------
@@ -273,6 +298,8 @@ class Trainer:
                 if validation is not None:
                     measured = self._evaluate(validation, batch_size)
                     values |= {f"val_{name}": value for name, value in measured.items()}
+                if self.scheduler is not None and self.schedule_every == "epoch":
+                    self.scheduler.step(values.get("val_loss", values["loss"]))
                 self.epoch += 1
                 self.history.append(self.epoch, values)
                 recorded = {name: values[name] for name in self.history}
@@ -526,6 +553,8 @@ class Trainer:
             return value, False
         tally.add(value, pred, batch.y, weights)
         self.optimizer.step()
+        if self.scheduler is not None and self.schedule_every == "batch":
+            self.scheduler.step(value)
         return value, True
 
     def _clip(self, parameters: list[_core.Parameter]) -> str | None:
@@ -692,15 +721,30 @@ def _named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str
     return named
 
 
-def _require_object(name: str, value: object, needed: Iterable[str], example: str) -> None:
-    """Raise unless a value is an instance that has all attributes needed."""
-    if isinstance(value, type):
-        raise DtypeError(f"{name} must be an instance such as {example}, got the class {value!r}")
-    missing = [attribute for attribute in needed if not hasattr(value, attribute)]
-    if missing:
-        raise DtypeError(
-            f"{name} must be such as {example}, with {', '.join(missing)}; got {value!r:.80}"
+def _scheduler_of(optimizer: Any, scheduler: Any) -> Scheduler | None:
+    """Return the schedule that the argument `scheduler` stands for, checked."""
+    if scheduler is None:
+        return None
+    is_function = callable(scheduler) and not hasattr(scheduler, "step")
+    if is_function and not isinstance(scheduler, type):
+        return LambdaLR(optimizer, scheduler)
+    example = "rr.StepLR(optimizer, 10) or a function of the step"
+    require_object("scheduler", scheduler, ("step", "state_dict"), example)
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise ConfigError(
+            "scheduler was built on another optimizer: build it on the one that is given to the "
+            "trainer"
         )
+    with contextlib.suppress(ValueError):  # some functions of C don't tell what they take
+        try:
+            inspect.signature(scheduler.step).bind(0.0)
+        except TypeError as error:
+            raise DtypeError(
+                "scheduler.step must take one argument, the loss (it may ignore it); "
+                f"got {scheduler!r:.80}"
+            ) from error
+    checked: Scheduler = scheduler
+    return checked
 
 
 def _require_shared_parameters(optimizer: Optimizer, network: Sequential) -> None:
