@@ -188,7 +188,7 @@ class LRScheduler:
             If `n` is no integer.
         """
         n = require_integer("n", n, 1)
-        trial = self._trial()
+        trial = copy.copy(self)
         rates = np.empty((n, len(self.base_lrs)))
         for index in range(n):
             if index > 0:
@@ -225,14 +225,16 @@ class LRScheduler:
         """
         rates = self.preview(n).reshape(n, -1)
         try:
-            import matplotlib as mpl
+            return _plot.figure(rates, self.step_count, type(self).__name__, path)
         except ImportError:
             if path is not None:
                 raise
             print(_plot.text(rates, self.step_count))
             return None
-        del mpl
-        return _plot.figure(rates, self.step_count, type(self).__name__, path)
+
+    def __copy__(self) -> Self:
+        # Steps and state of its own, but of the same optimizer: also where a schedule has parts.
+        return copy.deepcopy(self, {id(self.optimizer): self.optimizer})
 
     def __repr__(self) -> str:
         names = [*list(inspect.signature(type(self)).parameters)[1:], "step_count"]
@@ -287,7 +289,3 @@ class LRScheduler:
                 f"{type(self).__name__}: the learning rate of step {self.step_count} is beyond "
                 "the range of floating-point numbers"
             ) from error
-
-    def _trial(self) -> Self:
-        """Return a copy to try steps on: its steps never reach the optimizer."""
-        return copy.deepcopy(self, {id(self.optimizer): self.optimizer})

@@ -149,7 +149,7 @@ class OneCycleLR(LRScheduler):
     def _between(self, first: float, last: float, done: float) -> float:
         if self.anneal_strategy == "cos":
             done = (1 - math.cos(math.pi * done)) / 2
-        return first + (last - first) * done
+        return first * (1 - done) + last * done
 
 
 class CyclicLR(LRScheduler):
