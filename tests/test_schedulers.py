@@ -546,9 +546,7 @@ def test_momentum_that_cannot_be_set_is_refused() -> None:
         lambda optimizer: rr.OneCycleLR(optimizer, 0.5, 10, cycle_momentum=True),
         lambda optimizer: rr.CyclicLR(optimizer, 0.1, 0.5, cycle_momentum=True),
     ):
-        with pytest.raises(
-            rr.ConfigError, match=r"cycle_momentum needs .*written to; those of SGD"
-        ):
+        with pytest.raises(rr.ConfigError, match=r"cycle_momentum needs .*written to; .* SGD"):
             build(sgd())
         with pytest.raises(rr.ConfigError, match=r"cycle_momentum needs .*momentum or betas"):
             build(Groups({"lr": 0.1}))

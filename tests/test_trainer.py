@@ -824,15 +824,277 @@ class TestClipping:
             make_trainer(clip_norm=clip_norm)
 
 
-class TestOptions:
+def scheduled(build, lr=0.1, **options):
+    """Return a trainer whose schedule `build` makes of the optimizer."""
+    model = network()
+    optimizer = rr.SGD(model.parameters(), lr=lr)
+    return rr.Trainer(model, rr.MSELoss(), optimizer, build(optimizer), seed=0, **options)
+
+
+class Rates(rr.Callback):
+    """Notes the rate after every batch."""
+
+    def on_train_begin(self, trainer, epochs):
+        self.rates = []
+
+    def on_batch_end(self, trainer, batch, loss):
+        self.rates.append(trainer.optimizer.lr)
+
+
+class TestSchedules:
+    @pytest.mark.parametrize("every", ["epoch", "batch"])
+    def test_is_the_loop_by_hand(self, every):
+        x, y = arrays()
+        trainer = scheduled(
+            lambda optimizer: rr.WarmupLR(optimizer, 2, 0.25, rr.StepLR(optimizer, 2, 0.5)),
+            schedule_every=every,
+        )
+        trainer.fit(x, y, epochs=3, batch_size=3, shuffle=False, verbose=0)
+        by_hand = network()
+        loss, optimizer = rr.MSELoss(), rr.SGD(by_hand.parameters(), lr=0.1)
+        rates = iter([0.025, 0.0625, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])
+        for _ in range(3):
+            if every == "epoch":
+                optimizer.lr = next(rates)
+            for rows in (slice(0, 3), slice(3, 6), slice(6, 7)):
+                if every == "batch":
+                    optimizer.lr = next(rates)
+                pred, cache = by_hand.forward_with_cache(x[rows])
+                _, gradient = loss.value_and_grad(pred, y[rows])
+                by_hand.zero_grad()
+                by_hand.backward(gradient, cache=cache)
+                optimizer.step()
+        for name, array in by_hand.state_dict().items():
+            np.testing.assert_allclose(trainer.network.state_dict()[name], array, rtol=1e-12)
+
+    def test_u68_first_rate_governs_the_first_batch(self):
+        x, y = arrays()
+        trainer = scheduled(lambda optimizer: rr.WarmupLR(optimizer, 4, 0.1), lr=0.1)
+        plain = make_trainer(lr=0.01)
+        for one in (trainer, plain):
+            history = one.fit(x, y, epochs=1, verbose=0)
+            assert history["lr"] == [pytest.approx(0.01, rel=1e-12)]
+        for name, array in plain.network.state_dict().items():
+            np.testing.assert_allclose(trainer.network.state_dict()[name], array, rtol=1e-12)
+
+    def test_rates_in_the_history_are_those_used_and_a_second_fit_goes_on(self):
+        x, y = arrays()
+        trainer = scheduled(lambda optimizer: rr.ExponentialLR(optimizer, 0.5))
+        first = trainer.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        second = trainer.fit(x, y, epochs=3, batch_size=3, verbose=0)
+        assert first["lr"] + second["lr"] == [0.1, 0.05, 0.025, 0.0125, 0.00625]
+        assert trainer.scheduler.step_count == trainer.epoch == 5
+
+    def test_a_step_for_every_batch(self):
+        x, y = arrays()
+        rates = Rates()
+        trainer = scheduled(
+            lambda optimizer: rr.ExponentialLR(optimizer, 0.5),
+            lr=2.0,
+            schedule_every="batch",
+            callbacks=[rates],
+        )
+        history = trainer.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        assert history["lr"] == [2.0, 0.25]
+        assert rates.rates == [1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125]
+        trainer.train_step(x, y)
+        assert trainer.optimizer.lr == 0.015625
+
+    def test_train_step_is_no_epoch(self):
+        trainer = scheduled(lambda optimizer: rr.ExponentialLR(optimizer, 0.5))
+        trainer.train_step(*arrays())
+        assert trainer.optimizer.lr == 0.1
+
+    def test_plateau_gets_the_validation_loss_or_the_loss(self):
+        class Listening(rr.ReduceLROnPlateau):
+            def step(self, metric=None):
+                heard.append(metric)
+                super().step(metric)
+
+        x, y = arrays()
+        for validated in (True, False):
+            heard = []
+            # Nothing is learned, so after the first epoch nothing improves.
+            trainer = scheduled(
+                lambda optimizer: Listening(optimizer, factor=0.5, patience=1), lr=1e-12
+            )
+            data = {"validation_data": (x[:2], y[:2])} if validated else {}
+            trainer.scheduler.eps = 0.0
+            history = trainer.fit(x, y, epochs=5, verbose=0, **data)
+            assert heard == history["val_loss" if validated else "loss"]
+            expected = [1e-12, 1e-12, 1e-12, 5e-13, 5e-13]
+            np.testing.assert_allclose(history["lr"], expected, rtol=1e-12)
+
+    def test_plateau_of_batches_gets_their_losses(self):
+        x, y = arrays()
+        trainer = scheduled(rr.ReduceLROnPlateau, schedule_every="batch")
+        loss = trainer.train_step(x, y)
+        assert trainer.scheduler.best == loss
+
+    def test_plateau_of_epochs_without_any_step_counts_them_as_failures(self):
+        x, y = arrays()
+        model = network()
+        optimizer = rr.SGD(model.parameters(), lr=0.1)
+        scheduler = rr.ReduceLROnPlateau(optimizer, patience=1)
+        options = {"on_nonfinite": "skip"}
+        trainer = rr.Trainer(model, BrokenLoss(math.nan), optimizer, scheduler, **options)
+        history = trainer.fit(x, y, epochs=3, verbose=0)
+        np.testing.assert_allclose(history["lr"], [0.1, 0.1, 0.01])
+
+    def test_skipped_steps_leave_no_trace_in_a_schedule_of_batches(self):
+        x, y = arrays(6)
+        x[2] = np.nan
+        options = {"batch_size": 2, "shuffle": False, "check_finite": False, "verbose": 0}
+        trainer = scheduled(
+            lambda optimizer: rr.ExponentialLR(optimizer, 0.5),
+            schedule_every="batch",
+            on_nonfinite="skip",
+        )
+        assert trainer.fit(x, y, epochs=2, **options)["skipped"] == [1.0, 1.0]
+        clean = scheduled(
+            lambda optimizer: rr.ExponentialLR(optimizer, 0.5), schedule_every="batch"
+        )
+        rest = np.array([0, 1, 4, 5])
+        clean.fit(x[rest], y[rest], epochs=2, **options)
+        assert trainer.optimizer.lr == clean.optimizer.lr == 0.1 * 0.5**4
+        for name, array in clean.network.state_dict().items():
+            np.testing.assert_array_equal(trainer.network.state_dict()[name], array)
+
+    @pytest.mark.parametrize("every", ["epoch", "batch"])
+    def test_interrupted_epochs(self, every):
+        class Interrupting(rr.Callback):
+            def on_batch_end(self, trainer, batch, loss):
+                if trainer.epoch == 1 and batch == 1:
+                    raise KeyboardInterrupt
+
+        x, y = arrays()
+        trainer = scheduled(
+            lambda optimizer: rr.ExponentialLR(optimizer, 0.5),
+            schedule_every=every,
+            callbacks=[Interrupting()],
+        )
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(x, y, epochs=3, batch_size=3, verbose=0)
+        steps = 1 if every == "epoch" else 5
+        assert (trainer.epoch, trainer.scheduler.step_count) == (1, steps)
+        trainer.callbacks = ()
+        history = trainer.fit(x, y, epochs=1, batch_size=3, verbose=0)
+        assert history["lr"] == [0.1 * 0.5**steps]
+
+    def test_early_stopping_counts_the_epochs_that_were_trained(self):
+        x, y = arrays()
+        trainer = scheduled(
+            lambda optimizer: rr.ExponentialLR(optimizer, 0.5),
+            lr=0.0,
+            callbacks=[rr.EarlyStopping("loss", patience=2)],
+        )
+        history = trainer.fit(x, y, epochs=9, shuffle=False, verbose=0)
+        assert history.epochs == [1, 2, 3]
+        assert trainer.scheduler.step_count == 3
+
+    @pytest.mark.parametrize("every", ["epoch", "batch"])
+    def test_a_copy_that_a_callback_made_goes_on_exactly(self, every):
+        class Snapshots(rr.Callback):
+            def on_epoch_end(self, trainer, epoch, values):
+                kept, trainer.callbacks = trainer.callbacks, ()
+                snapshots.append(pickle.dumps(trainer))
+                trainer.callbacks = kept
+
+        x, y = arrays(40)
+        snapshots = []
+        trainer = scheduled(
+            lambda optimizer: rr.WarmupLR(optimizer, 3, after=rr.ReduceLROnPlateau(optimizer)),
+            schedule_every=every,
+            callbacks=[Snapshots()],
+        )
+        whole = trainer.fit(x, y, epochs=4, batch_size=8, verbose=0)
+        resumed = pickle.loads(snapshots[1])
+        assert resumed.scheduler.optimizer is resumed.optimizer
+        rest = resumed.fit(x, y, epochs=2, batch_size=8, verbose=0)
+        for name in ("loss", "lr"):
+            assert rest[name] == whole[name][2:]
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(resumed.network.state_dict()[name], array)
+
+    def test_a_function_is_a_factor(self):
+        x, y = arrays()
+        trainer = scheduled(lambda optimizer: lambda step: 1 / (1 + step))
+        history = trainer.fit(x, y, epochs=4, verbose=0)
+        np.testing.assert_allclose(history["lr"], [0.1, 0.05, 0.1 / 3, 0.025], rtol=1e-15)
+        assert isinstance(trainer.scheduler, rr.LambdaLR)
+
+    def test_a_schedule_of_ones_own(self):
+        class Halving:
+            def __init__(self, optimizer):
+                self.target, self.metrics = optimizer, []
+
+            def step(self, metric):
+                self.metrics.append(metric)
+                self.target.lr /= 2
+
+            def state_dict(self):
+                return {}
+
+        x, y = arrays()
+        trainer = scheduled(Halving)
+        history = trainer.fit(x, y, epochs=3, verbose=0)
+        assert history["lr"] == [0.1, 0.05, 0.025]
+        assert trainer.scheduler.metrics == history["loss"]
+
+    def test_of_an_optimizer_of_ones_own(self):
+        class Signs:
+            lr = 0.5
+
+            def __init__(self, parameters):
+                self.parameters = list(parameters)
+
+            def step(self):
+                for parameter in self.parameters:
+                    parameter.assign(parameter.data - self.lr * np.sign(parameter.grad))
+
+        model = network()
+        optimizer = Signs(model.parameters())
+        scheduler = rr.StepLR(optimizer, 1, 0.5)
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, scheduler)
+        history = trainer.fit(*arrays(), epochs=3, verbose=0)
+        assert history["lr"] == [0.5, 0.25, 0.125]
+
+    def test_of_another_optimizer_is_refused(self):
+        other = rr.SGD(network().parameters(), lr=0.1)
+        with pytest.raises(rr.ConfigError, match="scheduler was built on another optimizer"):
+            scheduled(lambda optimizer: rr.StepLR(other, 1))
+
     @pytest.mark.parametrize(
-        "options",
-        [{"scheduler": object()}, {"schedule_every": "batch"}, {"tbptt": 10}],
+        ("scheduler", "text"),
+        [
+            (rr.StepLR, r"scheduler must be an instance such as rr\.StepLR.*got the class"),
+            (3, r"scheduler must be such as rr\.StepLR\(.*with step, state_dict; got 3"),
+            ("step", "scheduler must be such as .*got 'step'"),
+            (rr.SGD([rr.Parameter(np.zeros(1))]), "scheduler.step must take one argument"),
+        ],
     )
-    def test_what_comes_later_says_so(self, options):
-        (name,) = options
-        with pytest.raises(rr.ConfigError, match=f"{name}: not available yet"):
-            make_trainer(**options)
+    def test_what_is_no_schedule(self, scheduler, text):
+        with pytest.raises(rr.DtypeError, match=text):
+            make_trainer(scheduler=scheduler)
+
+    @pytest.mark.parametrize("every", ["step", None, 1])
+    def test_impossible_steps(self, every):
+        with pytest.raises(rr.ConfigError, match='schedule_every must be "epoch" or "batch", got'):
+            make_trainer(schedule_every=every)
+
+    def test_a_function_that_returns_no_factor(self):
+        model = network()
+        optimizer = rr.SGD(model.parameters(), lr=0.1)
+        for wrong, error in ((lambda step: None, rr.DtypeError), (lambda step: -1, rr.ConfigError)):
+            with pytest.raises(error, match="what lr_lambda returns"):
+                rr.Trainer(model, rr.MSELoss(), optimizer, wrong)
+            assert optimizer.lr == 0.1
+
+
+class TestOptions:
+    def test_what_comes_later_says_so(self):
+        with pytest.raises(rr.ConfigError, match="tbptt: not available yet"):
+            make_trainer(tbptt=10)
 
     def test_checkpoints_come_later(self, tmp_path):
         trainer = make_trainer()
