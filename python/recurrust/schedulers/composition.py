@@ -129,8 +129,7 @@ class SequentialLR(_Composition):
         return self.schedulers[bisect_right(self.milestones, self.step_count)]
 
     def _advance(self, metric: float | None) -> None:
-        if self.step_count + 1 not in self.milestones:
-            self._active()._advance(metric)
+        self._active()._advance(metric)
         super()._advance(metric)
 
     def _rates(self) -> list[float]:
