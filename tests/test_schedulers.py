@@ -505,6 +505,19 @@ def test_groups_of_recurrust_share_a_rate() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
 
 
+@pytest.mark.parametrize("groups", [[], [{"params": []}, {"params": []}]])
+def test_groups_without_rates(groups: list[Any]) -> None:
+    class Own:
+        lr, param_groups = 0.1, groups
+
+    optimizer = Own()
+    rr.StepLR(optimizer, 1, 0.5).step()
+    assert optimizer.lr == 0.05
+    assert all("lr" not in group for group in groups)
+    with pytest.raises(rr.ConfigError, match="cycle_momentum needs"):
+        rr.OneCycleLR(optimizer, 0.5, 10, cycle_momentum=True)
+
+
 def test_momentum_is_cycled_only_if_asked_for() -> None:
     optimizer = Groups({"lr": 0.1, "momentum": 0.5}, {"lr": 0.1, "betas": (0.5, 0.9)})
     rr.OneCycleLR(optimizer, 0.5, 10).step()
@@ -561,7 +574,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda o: rr.StepLR(o, 2.0), rr.DtypeError, "step_size must be an integer .*got 2.0"),
     (lambda o: rr.StepLR(o, 2, math.nan), rr.ConfigError, "gamma must be finite .*got nan"),
     (lambda o: rr.StepLR(o, 2, "a"), rr.DtypeError, "gamma must be a number, got 'a'"),
-    (lambda o: rr.MultiStepLR(o, 5), rr.DtypeError, "milestones must be a list of integers, got 5"),
+    (lambda o: rr.MultiStepLR(o, 5), rr.DtypeError, "milestones must be a list of int"),
     (lambda o: rr.MultiStepLR(o, [2, -1]), rr.ConfigError, r"milestones\[1\] must .*got -1"),
     (lambda o: rr.MultiStepLR(o, "ab"), rr.DtypeError, r"milestones\[0\] must .*got 'a'"),
     (lambda o: rr.ExponentialLR(o, None), rr.DtypeError, "gamma must be a number, got None"),
@@ -585,7 +598,20 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda o: rr.OneCycleLR(o, -0.5, 9), rr.ConfigError, "max_lr must .*got -0.5"),
     (lambda o: rr.OneCycleLR(o, [0.5, 1], 9), rr.ConfigError, "max_lr must have one .* of 1 gr"),
     (lambda o: rr.OneCycleLR(o, [-1], 9), rr.ConfigError, r"max_lr\[0\] must .*got -1"),
-    (lambda o: rr.OneCycleLR(o, None, 9), rr.DtypeError, "max_lr must be a number or a list"),
+    (lambda o: rr.OneCycleLR(o, None, 9), rr.DtypeError, "max_lr must be a list of numbers, or"),
+    (lambda o: rr.OneCycleLR(o, np.array(1), 9), rr.DtypeError, "max_lr must be a list of numbers"),
+    (lambda o: rr.OneCycleLR(o, 10**400, 9), rr.ConfigError, "max_lr must be within the range"),
+    (
+        lambda o: rr.OneCycleLR(o, 1, 9, cycle_momentum="no"),
+        rr.DtypeError,
+        "cycle_momentum must be True or False, got 'no'",
+    ),
+    (lambda o: rr.OneCycleLR(o, 1, 9, three_phase=1), rr.DtypeError, "three_phase must be True"),
+    (
+        lambda o: rr.CyclicLR(o, 0, 1, cycle_momentum=None),
+        rr.DtypeError,
+        "cycle_momentum must be True or False, got None",
+    ),
     (
         lambda o: rr.OneCycleLR(o, 1, 9, pct_start=1.5),
         rr.ConfigError,
@@ -633,7 +659,8 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
         rr.ConfigError,
         "after was built on another optimizer",
     ),
-    (lambda o: rr.SequentialLR(o, 5, []), rr.DtypeError, "schedulers must be a list, got 5"),
+    (lambda o: rr.SequentialLR(o, 5, []), rr.DtypeError, "schedulers must be a list of sch"),
+    (lambda o: rr.SequentialLR(o, [], 5), rr.DtypeError, "milestones must be a list of integers"),
     (lambda o: rr.SequentialLR(o, [], []), rr.ConfigError, "at least one schedule"),
     (lambda o: rr.SequentialLR(o, [1], []), rr.DtypeError, r"schedulers\[0\] must be a schedule"),
     (

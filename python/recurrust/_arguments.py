@@ -15,8 +15,10 @@ __all__ = [
     "is_integer",
     "is_real",
     "require_between",
+    "require_boolean",
     "require_choice",
     "require_integer",
+    "require_list",
     "require_object",
     "require_real",
     "require_seed",
@@ -61,10 +63,15 @@ def require_real(name: str, value: Any) -> float:
     ------
     DtypeError
         If it is no real number.
+    ConfigError
+        If it is an integer that no float can hold.
     """
     if not is_real(value):
         raise DtypeError(f"{name} must be a number, got {value!r:.80}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ConfigError(f"{name} must be within the range of floats, got more") from None
 
 
 def require_between(name: str, value: Any, least: float, most: float = math.inf) -> float:
@@ -97,6 +104,33 @@ def require_choice(name: str, value: Any, choices: Iterable[str]) -> str:
             return choice
     names = " or ".join(f'"{choice}"' for choice in choices)
     raise ConfigError(f"{name} must be {names}, got {value!r:.80}")
+
+
+def require_boolean(name: str, value: Any) -> bool:
+    """Return an argument as a bool.
+
+    Raises
+    ------
+    DtypeError
+        If it is no truth value.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise DtypeError(f"{name} must be True or False, got {value!r:.80}")
+    return bool(value)
+
+
+def require_list(name: str, value: Any, of: str) -> list[Any]:
+    """Return what an argument iterates over.
+
+    Raises
+    ------
+    DtypeError
+        If it is not iterable; the message tells what it should be a list of.
+    """
+    try:
+        return list(value)
+    except TypeError:
+        raise DtypeError(f"{name} must be a list of {of}, got {value!r:.80}") from None
 
 
 def require_object(name: str, value: object, needed: Iterable[str], example: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Protocol
 
-from recurrust._arguments import is_real, require_between, require_object
-from recurrust.exceptions import ConfigError, DtypeError
+from recurrust._arguments import is_real, require_between, require_list, require_object
+from recurrust.exceptions import ConfigError
 
 __all__ = [
     "Optimizer",
@@ -105,17 +105,17 @@ def per_group(name: str, value: Any, count: int) -> list[float]:
     """
     if is_real(value):
         return [require_between(name, value, 0)] * count
-    if not isinstance(value, Iterable):
-        raise DtypeError(f"{name} must be a number or a list of numbers, got {value!r:.80}")
-    values = [require_between(f"{name}[{index}]", item, 0) for index, item in enumerate(value)]
+    items = require_list(name, value, "numbers, or a number")
+    values = [require_between(f"{name}[{index}]", item, 0) for index, item in enumerate(items)]
     if len(values) != count:
         raise ConfigError(f"{name} must have one number for each of {count} groups, got {values}")
     return values
 
 
 def _groups(optimizer: Any) -> list[Any] | None:
-    groups = getattr(optimizer, "param_groups", None)
-    return None if groups is None else list(groups)
+    """Return the groups, or None if there are none that have rates."""
+    groups = list(getattr(optimizer, "param_groups", ()))
+    return groups if groups and all("lr" in group for group in groups) else None
 
 
 def _writable(groups: Iterable[Any]) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recurrust._arguments import require_between, require_integer
+from recurrust._arguments import require_between, require_integer, require_list
 from recurrust.exceptions import ConfigError, DtypeError
 from recurrust.schedulers._groups import Optimizer
 from recurrust.schedulers.base import LRScheduler
@@ -103,13 +103,10 @@ class SequentialLR(_Composition):
         schedulers: Sequence[LRScheduler],
         milestones: Sequence[int],
     ) -> None:
-        for name, argument in (("schedulers", schedulers), ("milestones", milestones)):
-            if not isinstance(argument, Iterable):
-                raise DtypeError(f"{name} must be a list, got {argument!r:.80}")
-        self.schedulers = list(schedulers)
+        self.schedulers: list[LRScheduler] = require_list("schedulers", schedulers, "schedules")
         self.milestones = [
             require_integer(f"milestones[{index}]", milestone, 1)
-            for index, milestone in enumerate(milestones)
+            for index, milestone in enumerate(require_list("milestones", milestones, "integers"))
         ]
         if not self.schedulers:
             raise ConfigError("schedulers must have at least one schedule")

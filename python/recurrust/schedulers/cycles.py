@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from recurrust._arguments import (
     require_between,
+    require_boolean,
     require_choice,
     require_integer,
     require_real,
@@ -96,12 +97,12 @@ class OneCycleLR(LRScheduler):
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         self.pct_start = require_between("pct_start", pct_start, 0, 1)
         self.anneal_strategy = require_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
-        self.cycle_momentum = bool(cycle_momentum)
+        self.cycle_momentum = require_boolean("cycle_momentum", cycle_momentum)
         self.base_momentum = per_group("base_momentum", base_momentum, groups)
         self.max_momentum = per_group("max_momentum", max_momentum, groups)
         self.div_factor = _divisor("div_factor", div_factor)
         self.final_div_factor = _divisor("final_div_factor", final_div_factor)
-        self.three_phase = bool(three_phase)
+        self.three_phase = require_boolean("three_phase", three_phase)
         if self.cycle_momentum:
             require_momenta(optimizer)
         super().__init__(optimizer)
@@ -223,7 +224,7 @@ class CyclicLR(LRScheduler):
             raise DtypeError(f"scale_fn must be a function or None, got {scale_fn!r:.80}")
         self.scale_fn = scale_fn
         self.scale_mode = require_choice("scale_mode", scale_mode, ("cycle", "iterations"))
-        self.cycle_momentum = bool(cycle_momentum)
+        self.cycle_momentum = require_boolean("cycle_momentum", cycle_momentum)
         self.base_momentum = per_group("base_momentum", base_momentum, groups)
         self.max_momentum = per_group("max_momentum", max_momentum, groups)
         if self.cycle_momentum:

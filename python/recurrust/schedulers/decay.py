@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
-from recurrust._arguments import require_between, require_integer
+from recurrust._arguments import require_between, require_integer, require_list
 from recurrust.exceptions import DtypeError
 from recurrust.schedulers._groups import Optimizer
 from recurrust.schedulers.base import LRScheduler
@@ -143,11 +143,9 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1) -> None:
-        if not isinstance(milestones, Iterable):
-            raise DtypeError(f"milestones must be a list of integers, got {milestones!r:.80}")
         self.milestones = sorted(
             require_integer(f"milestones[{index}]", milestone, 0)
-            for index, milestone in enumerate(milestones)
+            for index, milestone in enumerate(require_list("milestones", milestones, "integers"))
         )
         self.gamma = require_between("gamma", gamma, 0)
         super().__init__(optimizer)
