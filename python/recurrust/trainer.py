@@ -139,8 +139,8 @@ class Trainer:
     Raises
     ------
     ConfigError
-        If an option has a value that it can't have, or is not available yet; or if `optimizer`
-        has none of the model's parameters.
+        If an option has a value that it can't have, or is not available yet; if `optimizer` has
+        none of the model's parameters; or if `scheduler` was built on another optimizer.
     DtypeError
         If an argument is not the kind of object or number that it must be.
 
