@@ -14,7 +14,7 @@ import recurrust as rr
 from reference import golden
 from reference.comparison import assert_all_close
 from reference.layers import Case, make_case, randomize
-from reference.lstm import Weights, step, step_backward
+from reference.lstm import ReferenceLSTM
 
 FLAGS = ("lengths", "mask", "resets")
 DIRECTIONS: list[dict[str, Any]] = [
@@ -198,20 +198,18 @@ def test_cell(hidden_size: int, dtype: str, bias: bool, rng: np.random.Generator
         randomize(cell, rng)
         x = rng.normal(size=(B, input_size)).astype(dtype)
         h, c, dh, dc = rng.normal(size=(4, B, hidden_size)).astype(dtype)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        values = cell.state_dict()
-        weights = Weights(*(values[name].astype(float) for name in names if name in values))
-        expected_h, expected_c, tape = step(weights, *(a.astype(float) for a in (x, h, c)))
-        da, dc_past = step_backward(tape, dh.astype(float), dc.astype(float))
-        gradients = {"weight_ih": da.T @ x, "weight_hh": da.T @ h}
-        if bias:
-            gradients |= {"bias_ih": da.sum(axis=0), "bias_hh": da.sum(axis=0)}
+        reference = ReferenceLSTM({f"{name}_l0": a for name, a in cell.state_dict().items()})
+        _, (expected_h, expected_c), tape = reference.forward(x[None], (h[None], c[None]))
+        back = reference.backward(tape, None, dh[None], dc[None])
 
         (new_h, new_c), cache = cell.forward_with_cache(x, (h, c))
-        assert_all_close({"h": new_h, "c": new_c}, {"h": expected_h, "c": expected_c}, tolerance)
+        assert_all_close(
+            {"h": new_h, "c": new_c}, {"h": expected_h[0], "c": expected_c[0]}, tolerance
+        )
         dx, (dh0, dc0) = cell.backward((dh, dc), cache=cache)
         assert_all_close(
-            {"x": dx, "h": dh0, "c": dc0, **{n: p.grad for n, p in cell.named_parameters()}},
-            {"x": da @ weights.ih, "h": da @ weights.hh, "c": dc_past, **gradients},
+            {"x_l0": dx, "h_l0": dh0, "c_l0": dc0}
+            | {f"{name}_l0": p.grad for name, p in cell.named_parameters()},
+            {"x_l0": back.x[0], "h_l0": back.h0[0], "c_l0": back.c0[0], **back.parameters},
             gradient_tolerance,
         )
