@@ -10,30 +10,31 @@ import pytest
 from reference import golden, optimizers
 from reference.comparison import assert_all_close, assert_close
 from reference.differences import TOLERANCE, central_differences
+from reference.gru import ReferenceGRU
 from reference.losses import absolute_errors, cross_entropies, reduce, squared_errors
 from reference.lstm import ReferenceLSTM
+from reference.rnn import ReferenceRNN
 
-STACK_OPTIONS = ("num_layers", "batch_first", "bidirectional")
+REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
 
 
-@pytest.mark.parametrize("name", golden.LSTM_NAMES)
-def test_lstm_agrees_with_pytorch(name: str) -> None:
-    data, case = golden.arrays(name), golden.descriptions()["lstm"][name]
-    options = {key: case[key] for key in STACK_OPTIONS if key in case}
-    reference = ReferenceLSTM(golden.named(data, "param."), **options)
-    state = (data["h0"], data["c0"]) if "h0" in data else None
-    y, (hn, cn), tape = reference.forward(data["x"], state, lengths=case.get("lengths"))
-    tolerance, gradient_tolerance = golden.tolerances(data["y"].dtype.name)
-    assert_close(y, data["y"], tolerance, "y")
-    if case.get("forward_only"):
-        return
-    assert_close(hn, data["hn"], tolerance, "hn")
-    assert_close(cn, data["cn"], tolerance, "cn")
-    gradients = reference.backward(tape, data["dy"], data["dhn"], data["dcn"])
-    assert_close(gradients.x, data["dx"], gradient_tolerance, "dx")
-    assert_close(gradients.h0, data["dh0"], gradient_tolerance, "dh0")
-    assert_close(gradients.c0, data["dc0"], gradient_tolerance, "dc0")
-    assert_all_close(gradients.parameters, golden.named(data, "grad."), gradient_tolerance)
+@pytest.mark.parametrize("name", golden.RECURRENT_NAMES)
+def test_recurrent_layers_agree_with_others(name: str) -> None:
+    case = golden.recurrent_case(name)
+    reference = REFERENCES[case.kind](case.parameters, **case.options)
+    y, state, tape = reference.forward(case.x, case.state, lengths=case.lengths)
+    case.check_outputs(y, state)
+    if case.has_gradients:
+        dstates = case.dstate if isinstance(case.dstate, tuple) else (case.dstate,)
+        back = reference.backward(tape, case.dy, *dstates)
+        dstate = back.states if len(back.states) > 1 else back.h0
+        case.check_gradients(back.x, dstate, back.parameters)
+
+
+def test_every_archive_of_a_recurrent_layer_is_tested() -> None:
+    files = [path.stem for kind in golden.KINDS for path in golden.FOLDER.glob(f"{kind}_*")]
+    assert sorted(golden.RECURRENT_NAMES) == sorted(files)
+    assert len(files) == 43
 
 
 @pytest.mark.parametrize("return_sequences", [True, False])

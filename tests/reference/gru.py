@@ -14,11 +14,11 @@ Reset before the product (reset_after=False, as in the paper): the rows n of W_h
 
 Options, each alone or with any others but for the one pair that is named:
 
-* clip = v: the pre-activations of r, z and n, each of them complete, are clamped to [-v, v]; outside
-  the derivative is 0.
-* layer norm (Ba et al. 2016): u = LN(W_ih x) norm_ih + b_ih and v = LN(W_hh h) norm_hh + b_hh, each
-  LN over the rows of all gates together. Refused with reset_after=False: the normaliser would need
-  W_hn (r h) before r is known.
+* clip = v: the complete pre-activations of r, z and n are clamped to [-v, v]; outside their
+  derivative is 0.
+* layer norm (Ba et al. 2016): u = LN(W_ih x) norm_ih + b_ih and v = LN(W_hh h) norm_hh + b_hh,
+  each LN over the rows of all gates together. Refused with reset_after=False: the normaliser would
+  need W_hn (r h) before r is known.
 * recurrent dropout, a mask m for h: W_hh sees m h, and W_hn sees r (m h) when the reset comes
   before. The path z h sees h itself.
 * update dropout, a mask m for the candidate: h' = (1 - z) (m n) + z h.

@@ -12,8 +12,8 @@ Names, with the suffix of a layer (_l0) or of a direction (_l0, _l0_reverse), an
     output_dropout          (T, B, features)        the stack's y alone, never its states;
                             or (B, features)        with return_sequences=False
 
-A dropout mask of rate p holds 0 with probability p, else 1 / (1 - p); p = 1 gives zeros. One step of
-time (T or 1) is a mask that is constant over time.
+A dropout mask of rate p holds 0 with probability p, else 1 / (1 - p); p = 1 gives zeros. Where it
+says T or 1, one step of time is a mask that is constant over time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A stack of layers, each of one or two directions, for any cell.
 
-What a cell computes stands in lstm.py, gru.py and rnn.py; what happens over time in direction.py; the
-masks in masks.py. The gradients are those of any scalar L, from dL/dy and dL/d(final states).
+What a cell computes stands in lstm.py, gru.py and rnn.py; what happens over time in direction.py;
+the masks in masks.py. The gradients are those of any scalar L, from dL/dy and dL/d(final states).
 Each function that goes backwards stands below the one that goes forwards.
 
 The dropouts of the stack, each a mask that multiplies:
@@ -205,8 +205,8 @@ class ReferenceRecurrent:
     ) -> tuple[Array, Any, Tape]:
         """Return y, the final state and the tape; x is (T, B, I), or (B, T, I) if `batch_first`.
 
-        The state is a tuple (h, c), or h alone when the cell has no other. `masks` has the names and
-        shapes of masks.py, and acts in training only. There, what is missing drops nothing, and
+        The state is a tuple (h, c), or h alone when the cell has no other. `masks` has the names
+        and shapes of masks.py, and acts in training only. There, what is missing drops nothing and
         zones nothing out.
         """
         below = self._time_major(np.asarray(x, np.float64))
