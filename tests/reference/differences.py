@@ -14,22 +14,29 @@ STEP = 3e-4
 TOLERANCE = 1e-7
 
 
-def central_differences(
-    terms: Callable[[NDArray[np.float64]], ArrayLike], at: ArrayLike
-) -> NDArray[np.float64]:
-    """The gradient of the sum of the terms that a function of one array returns.
+def derivative(terms: Callable[[float], ArrayLike], step: float = STEP) -> float:
+    """The derivative at 0 of the sum of the terms that a function of one number returns.
 
     Each term is subtracted from its own counterpart, so that large sums don't swallow digits.
     """
+    results = {steps: np.asarray(terms(steps * step)) for steps in (-2, -1, 1, 2)}
+    near, far = results[1] - results[-1], results[2] - results[-2]
+    return float((8 * near - far).sum() / (12 * step))
+
+
+def central_differences(
+    terms: Callable[[NDArray[np.float64]], ArrayLike], at: ArrayLike, step: float = STEP
+) -> NDArray[np.float64]:
+    """The gradient of the sum of the terms that a function of one array returns."""
     point = np.array(at, np.float64)
     gradient = np.empty_like(point)
     for index in np.ndindex(point.shape):
         value = point[index]
-        results = {}
-        for steps in (-2, -1, 1, 2):
-            point[index] = value + steps * STEP
-            results[steps] = np.asarray(terms(point))
+
+        def moved(by: float, index: tuple[int, ...] = index, value: float = value) -> ArrayLike:
+            point[index] = value + by
+            return terms(point)
+
+        gradient[index] = derivative(moved, step)
         point[index] = value
-        near, far = results[1] - results[-1], results[2] - results[-2]
-        gradient[index] = (8 * near - far).sum() / (12 * STEP)
     return gradient

@@ -51,7 +51,45 @@ def merge_backward(mode: str, outputs: list[Array], dy: Array) -> list[Array]:
     return [dy * {"sum": 1.0, "average": 0.5}[mode]] * 2
 
 
+def merged_size(mode: str, size: int, directions: int) -> int:
+    """How wide the merged output is."""
+    return size * directions if mode == "concat" else size
+
+
 # ------------------------------------------------------------------------------------ the stack
+
+
+def as_taken(states: States) -> Any:
+    """A state as layers take and return it: one of a single part is that array alone."""
+    return states if len(states) > 1 else states[0]
+
+
+def as_tuple(state: Any) -> States:
+    """The parts of a state, as the stack has it inside."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def parameter_shapes(
+    cell: Cell,
+    input_size: int,
+    hidden_size: int,
+    *,
+    bias: bool = True,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    merge_mode: str = "concat",
+) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of all parameters of a stack."""
+    suffixes = ["", "_reverse"] if bidirectional else [""]
+    between = merged_size(merge_mode, cell.state_sizes(hidden_size)[0], len(suffixes))
+    return {
+        f"{name}_l{layer}{suffix}": shape
+        for layer in range(num_layers)
+        for suffix in suffixes
+        for name, shape in cell.parameter_shapes(
+            between if layer else input_size, hidden_size, bias
+        ).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -134,14 +172,15 @@ class ReferenceRecurrent:
         self._check_parameters()
 
     def _check_parameters(self) -> None:
-        expected = {
-            name + suffix: shape
-            for layer in range(self.num_layers)
-            for suffix in self._suffixes(layer)
-            for name, shape in self.cell.parameter_shapes(
-                self._features(layer), self.hidden_size, bias="bias_ih_l0" in self.parameters
-            ).items()
-        }
+        expected = parameter_shapes(
+            self.cell,
+            self.input_size,
+            self.hidden_size,
+            bias="bias_ih_l0" in self.parameters,
+            num_layers=self.num_layers,
+            bidirectional=len(self._directions) == 2,
+            merge_mode=self.merge_mode,
+        )
         got = {name: array.shape for name, array in self.parameters.items()}
         if got != expected:
             raise ValueError(f"parameters must be {expected}, got {got}")
@@ -153,11 +192,15 @@ class ReferenceRecurrent:
         """How wide the input of a layer is; for the layer after the last, the output."""
         if layer == 0:
             return self.input_size
-        both = self.merge_mode == "concat"
-        return self._state_sizes[0] * (len(self._directions) if both else 1)
+        return merged_size(self.merge_mode, self._state_sizes[0], len(self._directions))
 
     def _time_major(self, array: NDArray[Any]) -> NDArray[Any]:
         return np.swapaxes(array, 0, 1) if self.batch_first else array
+
+    def state_shapes(self, B: int) -> list[tuple[int, ...]]:
+        """The shape of each state of all layers."""
+        rows = self.num_layers * len(self._directions)
+        return [(rows, B, size) for size in self._state_sizes]
 
     def mask_shapes(self, T: int, B: int) -> dict[str, tuple[int, ...]]:
         """The shapes of all masks that training may use."""
@@ -218,11 +261,7 @@ class ReferenceRecurrent:
         steps = Steps.of(T, B, lengths, *flags)
         below = np.where(steps.valid[:, :, None], below, 0)
         complete = self._complete_masks(T, B, masks or {}, training)
-        if state is None:
-            state = ()
-        elif len(self.cell.states) == 1:
-            state = (state,)
-        initial = self._states(state, B)
+        initial = self._states(() if state is None else as_tuple(state), B)
 
         finals: list[States] = []
         layers = []
@@ -256,16 +295,16 @@ class ReferenceRecurrent:
             y = merge(self.merge_mode, top) * output_dropout
         final_states = tuple(np.stack(arrays) for arrays in zip(*finals, strict=True))
         tape = Tape(layers, top, output_dropout)
-        return y, final_states if len(final_states) > 1 else final_states[0], tape
+        return y, as_taken(final_states), tape
 
     def _states(self, given: Sequence[ArrayLike | None], B: int) -> States:
-        """Copies of the states of all layers, (rows, B, .) each; zeros where none is given."""
-        rows = self.num_layers * len(self._directions)
+        """Copies of the states of all layers; zeros where none is given."""
+        shapes = self.state_shapes(B)
         if len(given) == 0:
-            given = [None] * len(self._state_sizes)
+            given = [None] * len(shapes)
         return tuple(
-            np.zeros((rows, B, size)) if array is None else np.array(array, np.float64)
-            for array, size in zip(given, self._state_sizes, strict=True)
+            np.zeros(shape) if array is None else np.array(array, np.float64)
+            for array, shape in zip(given, shapes, strict=True)
         )
 
     def _parameters_of(self, suffix: str) -> Parameters:
