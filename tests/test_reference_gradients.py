@@ -18,7 +18,7 @@ from reference import masks
 from reference.cell import Array, Cell, States
 from reference.differences import TOLERANCE, derivative
 from reference.drawing import CELLS, random_reference, random_states
-from reference.recurrent import ReferenceRecurrent, Tape, as_taken, as_tuple
+from reference.recurrent import ReferenceRecurrent, Tape, as_state, as_tuple
 
 Arrays = dict[str, Array]
 
@@ -152,7 +152,7 @@ class Problem:
         x = parameters.pop("x")
         states = tuple(parameters.pop(f"{name}0") for name in self.cell.states)
         reference = ReferenceRecurrent(self.cell, parameters, **self.stack)
-        y, final, tape = reference.forward(x, as_taken(states), **self.call)
+        y, final, tape = reference.forward(x, as_state(states), **self.call)
         return reference, y, as_tuple(final), tape
 
     def terms(self, inputs: dict[str, Array]) -> Array:
@@ -205,7 +205,7 @@ def draw(
     }
     x = rng.normal(size=(*layout, 2))
     states = random_states(rng, reference, B)
-    y, _, _ = reference.forward(x, as_taken(states), **call)
+    y, _, _ = reference.forward(x, as_state(states), **call)
     named = {f"{name}0": state for name, state in zip(cell.states, states, strict=True)}
     inputs = {"x": x, **named, **reference.parameters}
     dy, dstates = rng.normal(size=y.shape), random_states(rng, reference, B)

@@ -13,6 +13,7 @@ from reference.differences import TOLERANCE, central_differences
 from reference.gru import ReferenceGRU
 from reference.losses import absolute_errors, cross_entropies, reduce, squared_errors
 from reference.lstm import ReferenceLSTM
+from reference.recurrent import as_state, as_tuple
 from reference.rnn import ReferenceRNN
 
 REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
@@ -25,10 +26,8 @@ def test_recurrent_layers_agree_with_others(name: str) -> None:
     y, state, tape = reference.forward(case.x, case.state, lengths=case.lengths)
     case.check_outputs(y, state)
     if case.has_gradients:
-        dstates = case.dstate if isinstance(case.dstate, tuple) else (case.dstate,)
-        back = reference.backward(tape, case.dy, *dstates)
-        dstate = back.states if len(back.states) > 1 else back.h0
-        case.check_gradients(back.x, dstate, back.parameters)
+        back = reference.backward(tape, case.dy, *as_tuple(case.dstate))
+        case.check_gradients(back.x, as_state(back.states), back.parameters)
 
 
 def test_every_archive_of_a_recurrent_layer_is_tested() -> None:

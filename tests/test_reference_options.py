@@ -13,7 +13,7 @@ from reference.comparison import assert_close
 from reference.drawing import random_reference, random_states
 from reference.gru import GRUCell, ReferenceGRU
 from reference.lstm import LSTMCell, ReferenceLSTM
-from reference.recurrent import ReferenceRecurrent, as_taken, as_tuple
+from reference.recurrent import ReferenceRecurrent, as_state, as_tuple
 from reference.rnn import ReferenceRNN, RNNCell
 
 Arrays = dict[str, Array]
@@ -117,10 +117,12 @@ def test_gates_of_the_gru_are_r_z_n() -> None:
 
 
 def test_clip_of_the_lstm_holds_the_peephole_too() -> None:
-    reference = one_unit(LSTMCell(peephole=True, clip=0.5), peephole=[9, -9, 9])
+    cell = LSTMCell(peephole=True, clip=0.5)
+    reference = one_unit(cell, peephole=[9, -9, 9], bias_ih=[0, 0, 3, 0])
     _, (h, c), _ = reference.forward(sequence(0), (sequence(0), sequence(1)))
-    assert_close(c, [[[sigmoid(-0.5)]]], 1e-14)
-    assert_close(h, [[[sigmoid(0.5) * np.tanh(sigmoid(-0.5))]]], 1e-14)
+    expected_c = sigmoid(-0.5) + sigmoid(0.5) * np.tanh(0.5)
+    assert_close(c, [[[expected_c]]], 1e-14)
+    assert_close(h, [[[sigmoid(0.5) * np.tanh(expected_c)]]], 1e-14)
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
@@ -151,7 +153,7 @@ def test_update_dropout_acts_on_the_candidate(cell: Cell) -> None:
     reference = one_unit(cell, bias_ih=bias[name])
     state = tuple(np.ones(shape) for shape in reference.state_shapes(1))
     y, _, _ = reference.forward(
-        sequence(0), as_taken(state), masks={"update_dropout_l0": sequence(4)}, training=True
+        sequence(0), as_state(state), masks={"update_dropout_l0": sequence(4)}, training=True
     )
     m_g = 4 * np.tanh(1)
     expected = {"LSTM": 0.5 * np.tanh(0.5 + 0.5 * m_g), "GRU": 0.5 * m_g + 0.5, "RNN": m_g}
@@ -170,7 +172,7 @@ def one_step(rng: np.random.Generator, cell: Cell) -> tuple[Arrays, Array, list[
     """Parameters, operands and new state of one step of one row."""
     reference = random_reference(rng, cell, INPUTS, H)
     x, states = rng.normal(size=INPUTS), random_states(rng, reference, 1)
-    _, new, _ = reference.forward(x[None, None], as_taken(states))
+    _, new, _ = reference.forward(x[None, None], as_state(states))
     parameters = {name.removesuffix("_l0"): a for name, a in reference.parameters.items()}
     return parameters, x, [state[0, 0] for state in states], new
 
@@ -238,12 +240,12 @@ def test_zoneout_mixes_what_entered_with_what_the_cell_made(
     }[mode][: len(states)]
     y, final, _ = reference.forward(
         x,
-        as_taken(states),
+        as_state(states),
         masks={name: mask for name, mask in drawn.items() if name.startswith("zoneout")},
         training=mode == "training",
     )
     for t in range(T):
-        _, new, _ = plain.forward(x[t : t + 1], as_taken(states))
+        _, new, _ = plain.forward(x[t : t + 1], as_state(states))
         states = tuple(
             k[t] * old + (1 - k[t]) * made
             for k, old, made in zip(keep, states, as_tuple(new), strict=True)
@@ -258,7 +260,7 @@ def test_zoneout_of_everything_keeps_the_state(cell: Cell, rng: np.random.Genera
     states = random_states(rng, reference, B)
     kept = masks.draw(rng, reference.mask_shapes(T, B), ("zoneout",), rate=1)
     y, final, _ = reference.forward(
-        rng.normal(size=(T, B, INPUTS)), as_taken(states), masks=kept, training=True
+        rng.normal(size=(T, B, INPUTS)), as_state(states), masks=kept, training=True
     )
     for got, expected in zip(as_tuple(final), states, strict=True):
         np.testing.assert_array_equal(got, expected)
@@ -287,7 +289,7 @@ def test_constant_recurrent_dropout_scales_the_columns(
 ) -> None:
     """What the state does beside the recurrent weights, as in z h, isn't dropped."""
     reference = random_reference(rng, cell, INPUTS, H)
-    x, states = rng.normal(size=(T, 1, INPUTS)), as_taken(random_states(rng, reference, 1))
+    x, states = rng.normal(size=(T, 1, INPUTS)), as_state(random_states(rng, reference, 1))
     mask = rng.choice([0.0, 2.0], size=(1, 1, reference.state_shapes(1)[0][-1]))
     y, final, _ = reference.forward(x, states, masks={"recurrent_dropout_l0": mask}, training=True)
     weights = reference.parameters["weight_hh_l0"] * mask[0]
@@ -301,7 +303,7 @@ def test_constant_recurrent_dropout_scales_the_columns(
 def test_each_step_has_its_own_masks(cell: Cell, rng: np.random.Generator) -> None:
     reference = random_reference(rng, cell, INPUTS, H)
     drawn = all_masks(rng, reference)
-    x, states = rng.normal(size=(T, B, INPUTS)), as_taken(random_states(rng, reference, B))
+    x, states = rng.normal(size=(T, B, INPUTS)), as_state(random_states(rng, reference, B))
     y, final, _ = reference.forward(x, states, masks=drawn, training=True)
     for t in range(T):
         step = np.s_[t : t + 1]
@@ -321,7 +323,7 @@ def test_a_stack_is_its_directions_one_by_one(
     )
     drawn = all_masks(rng, reference)
     x, states = rng.normal(size=(T, B, INPUTS)), random_states(rng, reference, B)
-    y, final, _ = reference.forward(x, as_taken(states), masks=drawn, training=True)
+    y, final, _ = reference.forward(x, as_state(states), masks=drawn, training=True)
 
     below, row = x, 0
     for layer in range(2):
@@ -341,7 +343,7 @@ def test_a_stack_is_its_directions_one_by_one(
             own["input_dropout_l0"] = drawn[f"input_dropout_l{layer}"]
             part, state, _ = alone.forward(
                 below,
-                as_taken(tuple(array[row : row + 1] for array in states)),
+                as_state(tuple(array[row : row + 1] for array in states)),
                 masks=own,
                 training=True,
             )
@@ -403,13 +405,13 @@ def test_a_row_is_its_own_run(cell: Cell, rng: np.random.Generator) -> None:
     x, states = rng.normal(size=(T, B, INPUTS)), random_states(rng, reference, B)
     lengths = [3, 0, T]
     y, final, _ = reference.forward(
-        x, as_taken(states), lengths=lengths, masks=drawn, training=True
+        x, as_state(states), lengths=lengths, masks=drawn, training=True
     )
     for row, length in enumerate(lengths):
         one = np.s_[row : row + 1]
         y_row, final_row, _ = reference.forward(
             x[:length, one],
-            as_taken(tuple(state[:, one] for state in states)),
+            as_state(tuple(state[:, one] for state in states)),
             masks=cut(drawn, np.s_[:length], one),
             training=True,
         )
@@ -439,7 +441,7 @@ def test_a_reset_starts_anew(cell: Cell, rng: np.random.Generator) -> None:
     """One direction: the steps before it, and then the steps from it on without a state."""
     reference = random_reference(rng, cell, INPUTS, H, num_layers=2)
     drawn = all_masks(rng, reference)
-    x, states = rng.normal(size=(T, B, INPUTS)), as_taken(random_states(rng, reference, B))
+    x, states = rng.normal(size=(T, B, INPUTS)), as_state(random_states(rng, reference, B))
     resets = np.zeros((T, B), bool)
     resets[2] = True
     y, final, _ = reference.forward(x, states, resets=resets, masks=drawn, training=True)

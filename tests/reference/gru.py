@@ -63,7 +63,7 @@ class StepTape:
     r: Array
     z: Array
     n: Array
-    v_n: Array  # what reached n from h, before r when the reset comes after
+    v_n: Array  # W_hn h + b_hn, or W_hn (r h) + b_hn when the reset comes before
 
 
 def rows_of(weights: Parameters, rows: slice) -> Parameters:
@@ -125,19 +125,19 @@ class GRUCell:
         n = np.tanh(clamp(a_n, self.clip))
         new_h = (1 - z) * (update_dropout * n) + z * h
         tape = StepTape(
-            input_tape,
-            recurrent_tape,
-            recurrent_n_tape,
-            h,
-            recurrent_dropout,
-            update_dropout,
-            a_r,
-            a_z,
-            a_n,
-            r,
-            z,
-            n,
-            v_n,
+            input=input_tape,
+            recurrent=recurrent_tape,
+            recurrent_n=recurrent_n_tape,
+            h=h,
+            recurrent_dropout=recurrent_dropout,
+            update_dropout=update_dropout,
+            a_r=a_r,
+            a_z=a_z,
+            a_n=a_n,
+            r=r,
+            z=z,
+            n=n,
+            v_n=v_n,
         )
         return (new_h,), tape
 

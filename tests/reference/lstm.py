@@ -88,6 +88,11 @@ class LSTMCell:
         return self._order.replace("g", "")
 
     @property
+    def _sees_old_c(self) -> str:
+        """The gates whose peephole sees the cell state that enters."""
+        return self._peephole_order.replace("o", "")
+
+    @property
     def gates(self) -> int:
         return len(self._order)
 
@@ -127,7 +132,7 @@ class LSTMCell:
         a = dict(zip(self._order, parts, strict=True))
         if self.peephole:
             p = self._peepholes(weights)
-            for gate in self._peephole_order.replace("o", ""):
+            for gate in self._sees_old_c:
                 a[gate] = a[gate] + p[gate] * c
 
         i = sigmoid(clamp(a["i"], self.clip))
@@ -149,19 +154,19 @@ class LSTMCell:
         if self.proj_size:
             new_h = new_h @ weights["weight_hr"].T
         tape = StepTape(
-            input_tape,
-            recurrent_tape,
-            c,
-            recurrent_dropout,
-            update_dropout,
-            a,
-            i,
-            f,
-            g,
-            o,
-            new_c,
-            normalized_c,
-            squashed_c,
+            input=input_tape,
+            recurrent=recurrent_tape,
+            c=c,
+            recurrent_dropout=recurrent_dropout,
+            update_dropout=update_dropout,
+            a=a,
+            i=i,
+            f=f,
+            g=g,
+            o=o,
+            new_c=new_c,
+            normalized_c=normalized_c,
+            squashed_c=squashed_c,
         )
         return (new_h, new_c), tape
 
@@ -184,12 +189,12 @@ class LSTMCell:
             gradients["weight_hr"] = dh.T @ (o * tape.squashed_c)
             dh = dh @ weights["weight_hr"]
 
-        dsquashed = dh * o * (1 - tape.squashed_c**2)
+        before_tanh = dh * o * (1 - tape.squashed_c**2)
         if tape.normalized_c is not None:
-            gradients["norm_cell"] = (dsquashed * tape.normalized_c.value).sum(axis=0)
-            gradients["norm_cell_bias"] = dsquashed.sum(axis=0)
-            dsquashed = normalize_backward(tape.normalized_c, dsquashed * weights["norm_cell"])
-        dc = dc + dsquashed
+            gradients["norm_cell"] = (before_tanh * tape.normalized_c.value).sum(axis=0)
+            gradients["norm_cell_bias"] = before_tanh.sum(axis=0)
+            before_tanh = normalize_backward(tape.normalized_c, before_tanh * weights["norm_cell"])
+        dc = dc + before_tanh
 
         da = {"o": self._before_clip(tape, "o", dh * tape.squashed_c * o * (1 - o))}
         if self.peephole:
@@ -206,7 +211,7 @@ class LSTMCell:
 
         if self.peephole:
             dp = {"o": (da["o"] * tape.new_c).sum(axis=0)}
-            for gate in self._peephole_order.replace("o", ""):
+            for gate in self._sees_old_c:
                 dc = dc + p[gate] * da[gate]
                 dp[gate] = (da[gate] * tape.c).sum(axis=0)
             gradients["peephole"] = np.concatenate([dp[gate] for gate in self._peephole_order])

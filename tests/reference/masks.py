@@ -55,6 +55,15 @@ def check(masks: Masks, shapes: Shapes) -> None:
             raise ValueError(f"{name} has the shape {np.shape(mask)}, expected {allowed}")
 
 
+def complete(masks: Masks, shapes: Shapes, keep: Mapping[str, float]) -> dict[str, Array]:
+    """All masks in their full shapes. A missing dropout drops nothing; a zoneout keeps `keep`."""
+    result = {}
+    for name, shape in shapes.items():
+        otherwise = keep.get(name.partition("_l")[0], 1.0)
+        result[name] = np.broadcast_to(np.asarray(masks.get(name, otherwise), np.float64), shape)
+    return result
+
+
 def draw(
     rng: np.random.Generator, shapes: Shapes, names: Iterable[str], rate: float
 ) -> dict[str, Array]:

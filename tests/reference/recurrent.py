@@ -22,46 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference.cell import Array, Cell, Parameters, States
 from reference.direction import Direction, Steps
-from reference.masks import ZONEOUT, DirectionMasks, Masks, check
-
-# ------------------------------------------------------------------------- merging two directions
-
-
-def merge(mode: str, outputs: list[Array]) -> Array:
-    """One output of one or two directions' outputs, (..., H) each."""
-    if len(outputs) == 1:
-        return outputs[0]
-    forwards, backwards = outputs
-    if mode == "concat":
-        return np.concatenate([forwards, backwards], axis=-1)
-    if mode == "mul":
-        return forwards * backwards
-    return (forwards + backwards) * {"sum": 1.0, "average": 0.5}[mode]
+from reference.masks import ZONEOUT, DirectionMasks, Masks, check, complete
+from reference.merging import merge, merge_backward, merged_size
 
 
-def merge_backward(mode: str, outputs: list[Array], dy: Array) -> list[Array]:
-    """The gradient of each direction's output."""
-    if len(outputs) == 1:
-        return [dy]
-    forwards, backwards = outputs
-    if mode == "concat":
-        return np.split(dy, 2, axis=-1)
-    if mode == "mul":
-        return [dy * backwards, dy * forwards]
-    return [dy * {"sum": 1.0, "average": 0.5}[mode]] * 2
-
-
-def merged_size(mode: str, size: int, directions: int) -> int:
-    """How wide the merged output is."""
-    return size * directions if mode == "concat" else size
-
-
-# ------------------------------------------------------------------------------------ the stack
-
-
-def as_taken(states: States) -> Any:
+def as_state(parts: States) -> Any:
     """A state as layers take and return it: one of a single part is that array alone."""
-    return states if len(states) > 1 else states[0]
+    return parts if len(parts) > 1 else parts[0]
 
 
 def as_tuple(state: Any) -> States:
@@ -220,20 +187,12 @@ class ReferenceRecurrent:
         shapes["output_dropout"] = (T, B, output) if self.return_sequences else (B, output)
         return shapes
 
-    def _complete_masks(self, T: int, B: int, masks: Masks, training: bool) -> dict[str, Array]:
-        """Every mask in its full shape: those of training, or what stands for them."""
-        shapes = self.mask_shapes(T, B)
-        check(masks, shapes)
-        keep = {}
-        for state, rate in self._zoneout_rates.items():
-            identity = training or self.zoneout_eval == "identity"
-            keep[ZONEOUT[state]] = 0.0 if identity else rate
-        complete = {}
-        for name, shape in shapes.items():
-            otherwise = keep.get(name.partition("_l")[0], 1.0)
-            mask = np.asarray(masks[name] if training and name in masks else otherwise, float)
-            complete[name] = np.broadcast_to(mask, shape)
-        return complete
+    def _kept(self, training: bool) -> dict[str, float]:
+        """What stands for the masks of zoneout that there aren't, by their names."""
+        identity = training or self.zoneout_eval == "identity"
+        return {
+            ZONEOUT[state]: 0.0 if identity else rate for state, rate in self._zoneout_rates.items()
+        }
 
     def forward(
         self,
@@ -260,13 +219,15 @@ class ReferenceRecurrent:
         ]
         steps = Steps.of(T, B, lengths, *flags)
         below = np.where(steps.valid[:, :, None], below, 0)
-        complete = self._complete_masks(T, B, masks or {}, training)
+        shapes, given_masks = self.mask_shapes(T, B), masks or {}
+        check(given_masks, shapes)
+        all_masks = complete(given_masks if training else {}, shapes, self._kept(training))
         initial = self._states(() if state is None else as_tuple(state), B)
 
         finals: list[States] = []
         layers = []
         for layer in range(self.num_layers):
-            input_dropout = complete[f"input_dropout_l{layer}"]
+            input_dropout = all_masks[f"input_dropout_l{layer}"]
             below = below * input_dropout
             directions, tapes, outputs = [], [], []
             for suffix, (_, backwards) in zip(self._suffixes(layer), self._directions, strict=True):
@@ -275,7 +236,7 @@ class ReferenceRecurrent:
                     self._parameters_of(suffix),
                     backwards,
                     steps,
-                    self._direction_masks(suffix, complete),
+                    self._direction_masks(suffix, all_masks),
                 )
                 entering = tuple(array[len(finals)] for array in initial)
                 y, final, step_tapes = direction.forward(below, entering)
@@ -283,11 +244,11 @@ class ReferenceRecurrent:
                 tapes.append(step_tapes)
                 outputs.append(y)
                 finals.append(final)
-            dropout = complete.get(f"dropout_l{layer}", np.ones(1))
+            dropout = all_masks.get(f"dropout_l{layer}", np.ones(1))
             layers.append(LayerTape(directions, tapes, outputs, input_dropout, dropout))
             below = merge(self.merge_mode, outputs) * dropout
 
-        output_dropout = complete["output_dropout"]
+        output_dropout = all_masks["output_dropout"]
         top = [final[0] for final in finals[-len(self._directions) :]]
         if self.return_sequences:
             y = self._time_major(below * output_dropout)
@@ -295,7 +256,7 @@ class ReferenceRecurrent:
             y = merge(self.merge_mode, top) * output_dropout
         final_states = tuple(np.stack(arrays) for arrays in zip(*finals, strict=True))
         tape = Tape(layers, top, output_dropout)
-        return y, as_taken(final_states), tape
+        return y, as_state(final_states), tape
 
     def _states(self, given: Sequence[ArrayLike | None], B: int) -> States:
         """Copies of the states of all layers; zeros where none is given."""
@@ -315,12 +276,12 @@ class ReferenceRecurrent:
             if name.endswith(suffix)
         }
 
-    def _direction_masks(self, suffix: str, complete: dict[str, Array]) -> DirectionMasks:
+    def _direction_masks(self, suffix: str, all_masks: dict[str, Array]) -> DirectionMasks:
         return DirectionMasks(
-            complete["recurrent_dropout" + suffix],
-            complete["update_dropout" + suffix],
-            complete["weight_dropout" + suffix],
-            tuple(complete[ZONEOUT[state] + suffix] for state in self.cell.states),
+            recurrent_dropout=all_masks["recurrent_dropout" + suffix],
+            update_dropout=all_masks["update_dropout" + suffix],
+            weight_dropout=all_masks["weight_dropout" + suffix],
+            zoneout=tuple(all_masks[ZONEOUT[state] + suffix] for state in self.cell.states),
         )
 
     def backward(

@@ -85,7 +85,14 @@ class RNNCell:
         a = from_x + from_h
         clamped = clamp(a, self.clip)
         activated = np.tanh(clamped) if self.nonlinearity == "tanh" else np.maximum(clamped, 0)
-        tape = StepTape(input_tape, recurrent_tape, recurrent_dropout, update_dropout, a, activated)
+        tape = StepTape(
+            input=input_tape,
+            recurrent=recurrent_tape,
+            recurrent_dropout=recurrent_dropout,
+            update_dropout=update_dropout,
+            a=a,
+            activated=activated,
+        )
         return (update_dropout * activated,), tape
 
     def step_backward(
