@@ -54,7 +54,7 @@ def all_masks(rng: np.random.Generator, reference: ReferenceRecurrent, rate: flo
     return masks.draw(rng, reference.mask_shapes(T, B), EVERY_MASK, rate)
 
 
-def cut(drawn: Arrays, times: slice, rows: slice = np.s_[:]) -> Arrays:
+def cut(drawn: Arrays, times: slice | Array, rows: slice = np.s_[:]) -> Arrays:
     """The masks of some steps and rows; those of weights belong to all of them."""
     return {
         name: mask if name.startswith("weight") else mask[times, rows]

@@ -31,7 +31,7 @@ def central_differences(
     point = np.array(at, np.float64)
     gradient = np.empty_like(point)
     for index in np.ndindex(point.shape):
-        value = point[index]
+        value = float(point[index])
 
         def moved(by: float, index: tuple[int, ...] = index, value: float = value) -> ArrayLike:
             point[index] = value + by

@@ -26,6 +26,7 @@ Options, each alone or with any others but for the one pair that is named:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -189,7 +190,7 @@ class ReferenceGRU(ReferenceRecurrent):
 
     def __init__(
         self,
-        parameters: dict[str, ArrayLike],
+        parameters: Mapping[str, ArrayLike],
         *,
         reset_after: bool = True,
         clip: float | None = None,

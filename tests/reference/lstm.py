@@ -25,6 +25,7 @@ Options, each alone or with any others:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -231,7 +232,7 @@ class ReferenceLSTM(ReferenceRecurrent):
 
     def __init__(
         self,
-        parameters: dict[str, ArrayLike],
+        parameters: Mapping[str, ArrayLike],
         *,
         peephole: bool = False,
         coupled: bool = False,

@@ -16,6 +16,7 @@ Options, each alone or with any others:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -113,7 +114,7 @@ class ReferenceRNN(ReferenceRecurrent):
 
     def __init__(
         self,
-        parameters: dict[str, ArrayLike],
+        parameters: Mapping[str, ArrayLike],
         *,
         nonlinearity: str = "tanh",
         clip: float | None = None,
