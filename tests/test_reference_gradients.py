@@ -246,7 +246,8 @@ def largest_error(
 ) -> float | None:
     """Of the largest gradient of each tensor; None if differences can't tell.
 
-    They can't at a kink of clip or relu, where another step gives another difference.
+    They can't at a kink of clip or relu, where another step gives another difference; and a tensor
+    whose gradients are all 0 (resets or masks may do that) has no largest one.
     """
     gradients = problem.gradients()
     if not all(gradient.any() for gradient in gradients.values()):
