@@ -130,7 +130,7 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 .iter()
                 .map(|weights| {
                     let geometry = weights.geometry();
-                    2 * geometry.width() * (geometry.inputs + geometry.hidden)
+                    2 * geometry.weights()
                 })
                 .sum(),
             Kind::Linear { weights, .. } => 2 * weights.inputs() * weights.outputs(),

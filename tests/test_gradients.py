@@ -12,7 +12,7 @@ import pytest
 import recurrust as rr
 from reference.comparison import assert_all_close
 from reference.differences import TOLERANCE, central_differences
-from reference.layers import Arrays, Case, gradients_of, make_case, randomize
+from reference.layers import Arrays, Case, gradients_of, make_case, named_state, randomize
 
 T, B = 6, 4
 DIRECTIONS: dict[str, dict[str, Any]] = {
@@ -66,15 +66,19 @@ def with_parameters(
     return result
 
 
-def check_lstm(case: Case) -> None:
-    assert case.state is not None
+def check_layer(case: Case) -> None:
+    state = case.state if isinstance(case.state, tuple) else (case.state,)
 
     def terms(values: Arrays) -> np.ndarray[Any, Any]:
-        y, (h, c) = case.layer(values["x"], (values["h0"], values["c0"]), **case.flags)
-        pairs = ((y, case.dy), (h, case.dhn), (c, case.dcn))
+        initial = tuple(values[f"{name}0"] for name, _ in zip(("h", "c"), state, strict=False))
+        y, final = case.layer(
+            values["x"], initial if len(initial) == 2 else initial[0], **case.flags
+        )
+        parts = final if isinstance(final, tuple) else (final,)
+        pairs = zip((y, *parts), (case.dy, case.dhn, case.dcn), strict=False)
         return np.concatenate([(a * da).ravel() for a, da in pairs if da is not None])
 
-    inputs = {"x": case.x, "h0": case.state[0], "c0": case.state[1]}
+    inputs = {"x": case.x, **named_state(case.state, "", "0")}
     assert_all_close(case.by_recurrust()[1], with_parameters(case.layer, inputs, terms), TOLERANCE)
 
 
@@ -105,7 +109,39 @@ def test_lstm(
         )
         randomize(case.layer, rng, scale=1.0)
         case.flags.update(flags)
-        check_lstm(case)
+        check_layer(case)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+@pytest.mark.parametrize("return_sequences", [True, False])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_other_cells(
+    direction: str, return_sequences: bool, kind: str, rng: np.random.Generator
+) -> None:
+    options = {"num_layers": 2, "return_sequences": return_sequences, "dtype": "float64"}
+    for flags in FLAGS:
+        case = make_case(rng, T, B, 2, 4, kind=kind, **options, **DIRECTIONS[direction])
+        case.flags.update(flags)
+        check_layer(case)
+
+
+def distance_to_kink(case: Case) -> float:
+    """The smallest magnitude of a pre-activation of one layer of rectified units."""
+    w = {name.removesuffix("_l0"): array for name, array in case.layer.state_dict().items()}
+    h, least = case.state[0], np.inf
+    for x in case.x:
+        a = x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]
+        h, least = np.maximum(a, 0), min(least, np.abs(a).min())
+    return float(least)
+
+
+def test_relu(rng: np.random.Generator) -> None:
+    """Away from its kink, where differences say nothing."""
+    while True:
+        case = make_case(rng, T, B, 2, 4, kind="RNN", nonlinearity="relu", dtype="float64")
+        if distance_to_kink(case) > 1e-3:
+            break
+    check_layer(case)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +154,7 @@ def test_lstm(
 )
 def test_lstm_layout_and_bias(options: dict[str, Any], rng: np.random.Generator) -> None:
     for flags in ((), ("lengths", "mask", "resets")):
-        check_lstm(make_case(rng, 5, 4, 3, 4, flags=flags, dtype="float64", **options))
+        check_layer(make_case(rng, 5, 4, 3, 4, flags=flags, dtype="float64", **options))
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from reference.layers import KINDS
+
 SHOW = "import recurrust as rr; print(rr.build_info()['instruction_set'])"
 
 
@@ -34,9 +36,10 @@ def test_an_unknown_set_is_named_and_the_best_one_used() -> None:
     assert 'got "sse9"' in done.stderr
 
 
-def test_sets_agree_to_rounding() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_sets_agree_to_rounding(kind: str) -> None:
     code = (
-        "import numpy as np, recurrust as rr; l = rr.LSTM(5, 33, bidirectional=True, seed=1); "
+        f"import numpy as np, recurrust as rr; l = rr.{kind}(5, 33, bidirectional=True, seed=1); "
         "x = np.sin(np.arange(7 * 3 * 5, dtype='f4')).reshape(7, 3, 5); "
         "y, _, c = l.forward_with_cache(x); dx, _ = l.backward(np.cos(y), cache=c); "
         "print(*np.concatenate([y.ravel(), dx.ravel()]))"

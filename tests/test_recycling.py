@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import recurrust as rr
-from reference.layers import Arrays, gradients_of, randomize
+from reference.layers import KINDS, Arrays, gradients_of, named_state, randomize
 
 
 def address(array: Any) -> int:
@@ -53,17 +53,19 @@ def everything(layer: Any, x: Any, flags: Arrays) -> Arrays:
     layer.zero_grad()
     dx, dstate = layer.backward(np.ones_like(y), dstate=state, cache=cache)
     inference, _ = layer(x, **flags)
-    results = {"y": y, "inference": inference, "h": state[0], "dx": dx, "dh": dstate[0]}
+    results = {"y": y, "inference": inference, "dx": dx}
+    results |= named_state(state, "", "_n") | named_state(dstate, "d", "")
     return {name: array.copy() for name, array in results.items()} | gradients_of(layer)
 
 
 @pytest.mark.parametrize("merge_mode", ["concat", "sum", "average", "mul"])
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_a_former_call_is_seen(
-    rng: np.random.Generator, rows: int, return_sequences: bool, merge_mode: str
+    rng: np.random.Generator, kind: str, rows: int, return_sequences: bool, merge_mode: str
 ) -> None:
-    layer = rr.LSTM(
+    layer = getattr(rr, kind)(
         5,
         19,
         2,

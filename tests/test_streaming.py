@@ -15,7 +15,7 @@ import pytest
 import recurrust as rr
 from recurrust import _core
 from reference.comparison import assert_close
-from reference.layers import randomize
+from reference.layers import KINDS, randomize
 from reference.process import run
 from test_concurrency import together
 
@@ -61,11 +61,12 @@ def assert_same(state: Any, expected: Any) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("hidden_size", [1, 3, 16, 17, 33, 70])
+@pytest.mark.parametrize("kind", KINDS)
 def test_steps_of_a_layer_are_the_whole_sequence_bit_for_bit(
-    hidden_size: int, num_layers: int, bias: bool, dtype: str, rng: np.random.Generator
+    kind: str, hidden_size: int, num_layers: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> None:
     for batch_size in (1, 2, 5, 7):
-        layer = rr.LSTM(4, hidden_size, num_layers, bias=bias, dtype=dtype)
+        layer = getattr(rr, kind)(4, hidden_size, num_layers, bias=bias, dtype=dtype)
         randomize(layer, rng, scale=0.5)
         x = rng.normal(size=(11, batch_size, 4)).astype(dtype)
         y, state = layer(x)
@@ -89,6 +90,30 @@ def test_steps_of_a_network_are_the_whole_sequence(
         assert got.dtype == y.dtype
         assert_close(got, y, 1e-14 if dtype == "float64" else 2e-6)
         assert_same(stream.state[0], states[0])
+
+
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_states_of_single_arrays(kind: str, rng: np.random.Generator) -> None:
+    """Got, set, reset, cloned and pickled like those of pairs."""
+    layer = getattr(rr, kind)(3, 5, 2, seed=1)
+    x = rng.normal(size=(6, 2, 3)).astype("f4")
+    y, h = layer(x)
+    stream = layer.stream(2)
+    steps(stream, x[:4])
+    assert isinstance(stream.state, np.ndarray)
+    for other in (stream.clone(), pickle.loads(pickle.dumps(stream))):
+        np.testing.assert_array_equal(steps(other, x[4:]), y[4:])
+        np.testing.assert_array_equal(other.state, h)
+    stream.state = h
+    np.testing.assert_array_equal(steps(stream, x), layer(x, h)[0])
+    stream.reset(rows=[1])
+    assert stream.state.shape == (2, 2, 5)
+    assert np.count_nonzero(stream.state[:, 1]) == 0
+    assert np.count_nonzero(stream.state[:, 0]) == 10
+    with pytest.raises(rr.ShapeError, match="state"):
+        stream.state = h[:, :1]
+    with pytest.raises((rr.ShapeError, rr.DtypeError), match="state"):
+        stream.state = (h, h)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import recurrust as rr
-from reference.layers import Arrays, gradients_of, outputs_of, randomize
+from reference.layers import KINDS, Arrays, gradients_of, named_state, outputs_of, randomize
 from reference.process import run
 
 LIMIT = 60  # seconds, against deadlocks
@@ -63,18 +63,19 @@ def results_of(layer: Any, x: Any, dy: Any, flags: Arrays) -> Arrays:
     results |= outputs_of(y, state)
     layer.zero_grad()
     dx, d_state = layer.backward(dy, dstate=state, cache=cache)
-    results |= {"dx": dx, "dh": d_state[0], "dc": d_state[1]}
-    return results | gradients_of(layer)
+    return results | {"dx": dx} | named_state(d_state, "d", "") | gradients_of(layer)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_threads_never_change_a_bit(
-    rng: np.random.Generator, cut: str, dtype: str, masked: bool
+    rng: np.random.Generator, kind: str, cut: str, dtype: str, masked: bool
 ) -> None:
     steps, rows, inputs, units, directions = CUTS[cut]
-    layer = rr.LSTM(inputs, units, bidirectional=directions == 2, batch_first=True, dtype=dtype)
+    options = {"bidirectional": directions == 2, "batch_first": True, "dtype": dtype}
+    layer = getattr(rr, kind)(inputs, units, **options)
     randomize(layer, rng, 0.2)
     x = rng.normal(size=(rows, steps, inputs)).astype(dtype)
     dy = rng.normal(size=(rows, steps, units * directions)).astype(dtype)

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from recurrust import data, forecasting, testing
 from recurrust._core import (
+    GRU,
     LSTM,
+    RNN,
     SGD,
     Adam,
     AdamW,
     CrossEntropyLoss,
     Dropout,
+    GRUCell,
     Linear,
     LSTMCell,
     MAELoss,
     MSELoss,
     Parameter,
     RMSprop,
+    RNNCell,
     __version__,
     build_info,
     clip_grad_norm_,
@@ -64,7 +68,9 @@ from recurrust.serialization import load, save
 from recurrust.trainer import Trainer
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AdamW",
@@ -80,6 +86,7 @@ __all__ = [
     "EarlyStopping",
     "ExponentialLR",
     "FileFormatError",
+    "GRUCell",
     "History",
     "LRScheduler",
     "LSTMCell",
@@ -95,6 +102,7 @@ __all__ = [
     "PolynomialLR",
     "ProgressBar",
     "RMSprop",
+    "RNNCell",
     "RecurrustError",
     "ReduceLROnPlateau",
     "Sequential",

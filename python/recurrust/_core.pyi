@@ -1,19 +1,22 @@
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
-from typing import Any, Literal, TypeAlias, TypedDict, final, overload
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, disjoint_base
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AdamW",
     "CrossEntropyLoss",
     "Dropout",
     "DropoutCache",
+    "GRUCell",
     "LSTMCell",
     "Linear",
     "LinearCache",
@@ -24,6 +27,7 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "RMSprop",
+    "RNNCell",
     "RecurrentCache",
     "RecurrentCell",
     "RecurrentLayer",
@@ -51,9 +55,14 @@ __version__: str
 _Floats: TypeAlias = NDArray[np.floating[Any]]
 _DtypeName: TypeAlias = Literal["float32", "float64"]
 _Reduction: TypeAlias = Literal["mean", "sum", "none"]
-_State: TypeAlias = tuple[_Floats, _Floats]
-_StateLike: TypeAlias = tuple[ArrayLike, ArrayLike]
-_StateGradient: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
+# The states of a layer or cell as it gives them, as it takes them, and their gradients: those of an
+# LSTM are pairs, those of the others single arrays.
+_State = TypeVar("_State")
+_StateLike = TypeVar("_StateLike")
+_StateGradient = TypeVar("_StateGradient")
+_Pair: TypeAlias = tuple[_Floats, _Floats]
+_PairLike: TypeAlias = tuple[ArrayLike, ArrayLike]
+_PairGradient: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
 _Params: TypeAlias = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 class _BuildInfo(TypedDict):
@@ -103,7 +112,7 @@ class Module:
 class RecurrentCache: ...
 
 @disjoint_base
-class RecurrentLayer(Module):
+class RecurrentLayer(Module, Generic[_State, _StateLike, _StateGradient]):
     @property
     def input_size(self) -> int: ...
     @property
@@ -167,7 +176,7 @@ class RecurrentLayer(Module):
         input_grad: bool = True,
     ) -> tuple[_Floats | None, _State]: ...
 
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer[_Pair, _PairLike, _PairGradient]):
     def __new__(
         cls,
         input_size: int,
@@ -200,8 +209,68 @@ class LSTM(RecurrentLayer):
         seed: int | None = None,
     ) -> Self: ...
 
+class GRU(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
+        return_sequences: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        update_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        variational: bool = True,
+        zoneout: float = 0.0,
+        zoneout_eval: Literal["expectation"] = "expectation",
+        clip: None = None,
+        layer_norm: bool = False,
+        reset_after: Literal[True] = True,
+        init: Literal["torch"] = "torch",
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
+class RNN(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        reverse: bool = False,
+        merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
+        return_sequences: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        update_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        variational: bool = True,
+        zoneout: float = 0.0,
+        zoneout_eval: Literal["expectation"] = "expectation",
+        clip: None = None,
+        layer_norm: bool = False,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        init: Literal["torch"] = "torch",
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
 @disjoint_base
-class RecurrentCell(Module):
+class RecurrentCell(Module, Generic[_State, _StateLike, _StateGradient]):
     @property
     def input_size(self) -> int: ...
     @property
@@ -229,13 +298,36 @@ class RecurrentCell(Module):
         self, dstate: _StateGradient, *, cache: RecurrentCache, input_grad: bool = True
     ) -> tuple[_Floats | None, _State]: ...
 
-class LSTMCell(RecurrentCell):
+class LSTMCell(RecurrentCell[_Pair, _PairLike, _PairGradient]):
     def __new__(
         cls,
         input_size: int,
         hidden_size: int,
         *,
         bias: bool = True,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
+class GRUCell(RecurrentCell[_Floats, ArrayLike, ArrayLike]):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
+class RNNCell(RecurrentCell[_Floats, ArrayLike, ArrayLike]):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...

@@ -22,13 +22,17 @@ _FORMAT_VERSION = 1
 # Every kind of layer that a file can describe, by the name that it has there.
 _KINDS: dict[str, type[Any]] = {
     "Dropout": _core.Dropout,
+    "GRU": _core.GRU,
+    "GRUCell": _core.GRUCell,
     "LSTM": _core.LSTM,
     "LSTMCell": _core.LSTMCell,
     "Linear": _core.Linear,
+    "RNN": _core.RNN,
+    "RNNCell": _core.RNNCell,
 }
 
 # Kinds whose constructor draws initial weights.
-_SEEDED = (_core.LSTM, _core.LSTMCell, _core.Linear)
+_SEEDED = (_core.RecurrentLayer, _core.RecurrentCell, _core.Linear)
 
 _Module = TypeVar("_Module", bound=_core.Module)
 
@@ -173,7 +177,7 @@ def _rebuild_layer(
 
 
 def _rebuild_stream(
-    model: _core.RecurrentLayer | Sequential, batch_size: int, state: Any
+    model: _core.RecurrentLayer[Any, Any, Any] | Sequential, batch_size: int, state: Any
 ) -> _core.Stream:
     """Make a stream of a model that has the frozen weights; what pickles of streams call."""
     stream = model.stream(batch_size)

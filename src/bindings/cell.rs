@@ -1,5 +1,6 @@
-//! `RecurrentCell`, one step at a time, and its kinds: everything that the kinds share, and their
-//! constructors.
+//! `RecurrentCell`, one step at a time: everything that the kinds of cells share.
+
+use std::fmt::Write;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -10,7 +11,7 @@ use super::options;
 use super::stack::{
     self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
 };
-use crate::cells::{self, CellKind};
+use crate::cells::CellKind;
 use crate::engine::Layout;
 use crate::float::Precision;
 use crate::layers::stack::{Directions, MergeMode, Naming, StackConfig};
@@ -230,6 +231,9 @@ impl RecurrentCell {
         config.set_item("input_size", this.config.input_size)?;
         config.set_item("hidden_size", this.config.hidden_size)?;
         config.set_item("bias", this.config.bias)?;
+        for (name, value) in stack::cell_options(this.config.cell) {
+            config.set_item(name, value)?;
+        }
         let memory = slf.as_super().get().memory();
         config.set_item("dtype", memory.precision().name())?;
         Ok(config)
@@ -237,8 +241,12 @@ impl RecurrentCell {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (this, memory) = (slf.get(), slf.as_super().get().memory());
+        let mut further = String::new();
+        for (name, value) in stack::cell_options(this.config.cell) {
+            let _ = write!(further, ", {name}={value:?}");
+        }
         Ok(format!(
-            "{}({}, {}{}, dtype={:?})  # {} parameters",
+            "{}({}, {}{}{further}, dtype={:?})  # {} parameters",
             slf.get_type().name()?,
             this.config.input_size,
             this.config.hidden_size,
@@ -249,68 +257,34 @@ impl RecurrentCell {
     }
 }
 
-/// One step of a long short-term memory, ``h, c = cell(x, (h, c))``; see ``LSTM`` for the equations.
-///
-/// Parameters
-/// ----------
-/// input_size : int
-///     Features of the input, 1 or more.
-/// hidden_size : int
-///     Units, 1 or more.
-/// bias : bool, default True
-///     Whether there are ``bias_ih`` and ``bias_hh``.
-/// dtype : {"float32", "float64"}, default "float32"
-///     Type of parameters and results.
-/// seed : int, optional
-///     Seed of the initial weights; without it they come from the process-wide stream.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value.
-///
-/// Examples
-/// --------
-/// >>> import numpy as np
-/// >>> import recurrust as rr
-/// >>> cell = rr.LSTMCell(3, 5, seed=0)
-/// >>> h, c = cell(np.zeros((2, 3), np.float32))
-/// >>> h.shape
-/// (2, 5)
-#[pyclass(name = "LSTMCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
-pub struct LstmCell;
-
-#[pymethods]
-impl LstmCell {
-    #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
-    fn new(
-        input_size: &Bound<'_, PyAny>,
-        hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let config = StackConfig {
-            cell: CellKind::Lstm(cells::Lstm),
-            input_size: options::integer("input_size", input_size, 1)?,
-            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
-            num_layers: 1,
-            bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
-            directions: Directions::Forward,
-            merge_mode: MergeMode::Concat,
-            return_sequences: false,
-            naming: Naming::Cell,
-        };
-        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
-        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
-        let (stack, memory) = build(config, precision, seed)?;
-        Ok(PyClassInitializer::from(Module::new(memory))
-            .add_subclass(RecurrentCell {
-                stack,
-                config,
-                states: &["h", "c"],
-            })
-            .add_subclass(Self))
-    }
+/// The base of a cell of one kind, and what is beneath it.
+pub fn cell(
+    cell: CellKind,
+    states: &'static [&'static str],
+    [input_size, hidden_size]: [&Bound<'_, PyAny>; 2],
+    bias: Option<&Bound<'_, PyAny>>,
+    dtype: Option<&Bound<'_, PyAny>>,
+    seed: Option<&Bound<'_, PyAny>>,
+) -> PyResult<PyClassInitializer<RecurrentCell>> {
+    let config = StackConfig {
+        cell,
+        input_size: options::integer("input_size", input_size, 1)?,
+        hidden_size: options::integer("hidden_size", hidden_size, 1)?,
+        num_layers: 1,
+        bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
+        directions: Directions::Forward,
+        merge_mode: MergeMode::Concat,
+        return_sequences: false,
+        naming: Naming::Cell,
+    };
+    let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
+    let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
+    let (stack, memory) = build(config, precision, seed)?;
+    Ok(
+        PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentCell {
+            stack,
+            config,
+            states,
+        }),
+    )
 }

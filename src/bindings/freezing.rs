@@ -110,7 +110,7 @@ pub fn freeze<F: StackElement>(layer: &Bound<'_, PyAny>, label: &str) -> PyResul
     }
     Err(Error::config(
         label.to_owned(),
-        "a layer of recurrust that computes as its class does (LSTM, Linear, Dropout) to stream",
+        "a layer of recurrust that computes as its class does (LSTM, GRU, RNN, Linear, Dropout) to stream",
         options::shown(layer),
     )
     .into())

@@ -10,13 +10,16 @@ mod dropout;
 mod errors;
 mod files;
 mod freezing;
+mod gru;
 mod linear;
 mod losses;
+mod lstm;
 mod module;
 mod optimizers;
 mod options;
 mod parameter;
 mod recurrent;
+mod rnn;
 mod run;
 mod runtime;
 mod stack;
@@ -31,15 +34,19 @@ mod _core {
     #[pymodule_export]
     use super::arrays::input_copies;
     #[pymodule_export]
-    use super::cell::{LstmCell, RecurrentCell};
+    use super::cell::RecurrentCell;
     #[pymodule_export]
     use super::dropout::{Dropout, DropoutCache};
     #[pymodule_export]
     use super::files::{read_tensors, write_tensors};
     #[pymodule_export]
+    use super::gru::{Gru, GruCell};
+    #[pymodule_export]
     use super::linear::{Linear, LinearCache};
     #[pymodule_export]
     use super::losses::{CrossEntropyLoss, Loss, MaeLoss, MseLoss};
+    #[pymodule_export]
+    use super::lstm::{Lstm, LstmCell};
     #[pymodule_export]
     use super::module::Module;
     #[pymodule_export]
@@ -49,7 +56,9 @@ mod _core {
     #[pymodule_export]
     use super::parameter::Parameter;
     #[pymodule_export]
-    use super::recurrent::{Lstm, RecurrentLayer};
+    use super::recurrent::RecurrentLayer;
+    #[pymodule_export]
+    use super::rnn::{Rnn, RnnCell};
     #[pymodule_export]
     use super::runtime::{
         build_info, get_num_threads, get_rng_state, manual_seed, set_num_threads, set_rng_state,

@@ -1,7 +1,8 @@
 //! Checks of constructor arguments: each error names the argument, what was expected, what came.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::error::Error;
 use crate::float::Precision;
@@ -19,6 +20,94 @@ pub fn shown(value: &Bound<'_, PyAny>) -> String {
 
 fn wrong_type(name: &'static str, expected: &str, value: &Bound<'_, PyAny>) -> PyErr {
     Error::dtype(name, expected, shown(value)).into()
+}
+
+/// The keyword arguments of a constructor that has many.
+pub struct Keywords<'py> {
+    given: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> Keywords<'py> {
+    /// Keyword arguments, each of which must be among `known` ones.
+    pub fn new(
+        class: &str,
+        given: Option<Bound<'py, PyDict>>,
+        known: &[&[&str]],
+    ) -> PyResult<Self> {
+        for name in given.iter().flat_map(PyDictMethods::keys) {
+            let name: String = name.extract()?;
+            if !known.iter().any(|names| names.contains(&&*name)) {
+                return Err(PyTypeError::new_err(format!(
+                    "{class}() got an unexpected keyword argument '{name}'"
+                )));
+            }
+        }
+        Ok(Self { given })
+    }
+
+    /// The value of one of them; nothing if it wasn't given.
+    pub fn get(&self, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.given
+            .as_ref()
+            .map_or(Ok(None), |given| given.get_item(name))
+    }
+
+    /// True or False.
+    pub fn boolean(&self, name: &'static str, default: bool) -> PyResult<bool> {
+        self.get(name)?
+            .map_or(Ok(default), |value| boolean(name, &value))
+    }
+
+    /// One of a few names: its index; that of the first one by default.
+    pub fn choice(&self, name: &'static str, choices: &[&str]) -> PyResult<usize> {
+        self.get(name)?
+            .map_or(Ok(0), |value| choice(name, &value, choices))
+    }
+
+    /// The precision; single by default.
+    pub fn precision(&self) -> PyResult<Precision> {
+        self.get("dtype")?
+            .map_or(Ok(Precision::Single), |value| precision(&value))
+    }
+
+    /// The seed of initial weights.
+    pub fn seed(&self) -> PyResult<Option<u64>> {
+        self.get("seed")?
+            .map(|value| seed("seed", &value))
+            .transpose()
+    }
+
+    /// Refuses probabilities of a later version unless they are zero.
+    pub fn later_probabilities(&self, names: &[&'static str]) -> PyResult<()> {
+        for &name in names {
+            if let Some(value) = self.get(name)?
+                && probability(name, &value)? != 0.0
+            {
+                return Err(super::errors::not_available(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an option of a later version unless it has its default.
+    pub fn later(&self, name: &'static str, default: impl IntoPyObject<'py>) -> PyResult<()> {
+        match self.get(name)? {
+            Some(value) if !value.eq(default).unwrap_or(false) => {
+                Err(super::errors::not_available(name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses options of a later version unless they are None.
+    pub fn later_values(&self, names: &[&'static str]) -> PyResult<()> {
+        for &name in names {
+            if self.get(name)?.is_some_and(|value| !value.is_none()) {
+                return Err(super::errors::not_available(name));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An integer of at least `least`.
@@ -154,19 +243,5 @@ pub fn seed(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
             .extract::<u64>()
             .map_err(|_| Error::config(name, expected, shown(value)).into()),
         Err(_) => Err(wrong_type(name, expected, value)),
-    }
-}
-
-/// Refuses an option of a later version unless it has its default.
-pub fn later<'py>(
-    name: &'static str,
-    value: Option<&Bound<'py, PyAny>>,
-    default: impl IntoPyObject<'py>,
-) -> PyResult<()> {
-    match value {
-        Some(value) if !value.eq(default).unwrap_or(false) => {
-            Err(super::errors::not_available(name))
-        }
-        _ => Ok(()),
     }
 }

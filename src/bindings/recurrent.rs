@@ -1,21 +1,20 @@
-//! `RecurrentLayer` and its kinds: everything that the kinds share, and their constructors.
+//! `RecurrentLayer`: everything that the kinds of layers share.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
-use super::options;
+use super::options::{self, Keywords};
 use super::parameter::AnyParameters;
 use super::run::with_reading;
 use super::stack::{
     self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
 };
 use super::streaming::Stream;
-use crate::cells::{self, CellKind};
+use crate::cells::CellKind;
 use crate::engine::Layout;
 use crate::error::{Error, shape_text};
-use crate::float::Precision;
 use crate::layers::stack::{Directions, MergeMode, Naming, Outcome, StackConfig};
 use crate::lengths::Steps;
 use crate::streaming::FrozenLayer;
@@ -503,6 +502,9 @@ impl RecurrentLayer {
         config.set_item("reverse", this.is_reverse())?;
         config.set_item("merge_mode", merge_name(this.config.merge_mode))?;
         config.set_item("return_sequences", this.config.return_sequences)?;
+        for (name, value) in stack::cell_options(this.config.cell) {
+            config.set_item(name, value)?;
+        }
         let module = slf.as_super().get();
         config.set_item("dtype", module.memory().precision().name())?;
         Ok(config)
@@ -532,6 +534,9 @@ impl RecurrentLayer {
         }
         if config.is_bidirectional() && config.merge_mode != MergeMode::Concat {
             options.push(format!("merge_mode={:?}", merge_name(config.merge_mode)));
+        }
+        for (name, value) in stack::cell_options(config.cell) {
+            options.push(format!("{name}={value:?}"));
         }
         options.push(format!("dtype={:?}", memory.precision().name()));
         Ok(format!(
@@ -565,174 +570,84 @@ fn merge_name(mode: MergeMode) -> &'static str {
         .map_or("", |index| MERGE_NAMES[index])
 }
 
-/// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
-///
-/// ``y, state = lstm(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are
-/// explained at ``forward_with_cache``.
-///
-/// Gate order, parameter names, state shapes and defaults are PyTorch's. With
-/// ``a = W_ih x + b_ih + W_hh h + b_hh`` of each gate::
-///
-///     i = sigmoid(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
-///     c' = f c + i g      h' = o tanh(c')
-///
-/// Parameters
-/// ----------
-/// input_size : int
-///     Features of the input, 1 or more.
-/// hidden_size : int
-///     Units of each direction of each layer, 1 or more.
-/// num_layers : int, default 1
-///     Layers on top of each other, 1 to 10,000.
-/// bias : bool, default True
-///     Whether there are ``bias_ih`` and ``bias_hh``.
-/// batch_first : bool, default False
-///     Whether x and y are (B, T, F) rather than (T, B, F). States never are.
-/// bidirectional : bool, default False
-///     Whether a second direction runs backwards; its parameters end in ``_reverse``.
-/// reverse : bool, default False
-///     One direction that runs backwards, with outputs in the input's order.
-/// merge_mode : {"concat", "sum", "average", "mul"}, default "concat"
-///     How two directions become one, in every layer.
-/// return_sequences : bool, default True
-///     Whether y has every step, or only the final hidden state.
-/// dtype : {"float32", "float64"}, default "float32"
-///     Type of parameters and results.
-/// seed : int, optional
-///     Seed of the initial weights, uniform in +-1/sqrt(hidden_size); without it they come from
-///     the process-wide stream (``manual_seed``).
-/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, proj_size, peephole, coupled, clip, layer_norm, \
-/// forget_bias, init
-///     Not available yet: anything but the default raises ``ConfigError``.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value; the message names it.
-/// MemoryError
-///     If the weights don't fit.
-///
-/// Examples
-/// --------
-/// >>> import numpy as np
-/// >>> import recurrust as rr
-/// >>> lstm = rr.LSTM(3, 5, seed=0)
-/// >>> y, (h, c) = lstm(np.zeros((7, 2, 3), np.float32))
-/// >>> y.shape, h.shape
-/// ((7, 2, 5), (1, 2, 5))
-#[pyclass(name = "LSTM", frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
-pub struct Lstm;
+/// The keywords that every kind of layer has.
+pub const KEYWORDS: &[&str] = &[
+    "bias",
+    "batch_first",
+    "bidirectional",
+    "reverse",
+    "merge_mode",
+    "return_sequences",
+    "dropout",
+    "input_dropout",
+    "recurrent_dropout",
+    "output_dropout",
+    "update_dropout",
+    "weight_dropout",
+    "variational",
+    "zoneout",
+    "zoneout_eval",
+    "clip",
+    "layer_norm",
+    "init",
+    "dtype",
+    "seed",
+];
 
-#[pymethods]
-impl Lstm {
-    #[new]
-    #[allow(clippy::fn_params_excessive_bools)] // they are options of the constructor
-    #[pyo3(signature = (
-        input_size, hidden_size, num_layers = None, *, bias = None, batch_first = None,
-        bidirectional = None, reverse = None, merge_mode = None, return_sequences = None,
-        dropout = None, input_dropout = None, recurrent_dropout = None, output_dropout = None,
-        update_dropout = None, weight_dropout = None, variational = None, zoneout = None,
-        zoneout_eval = None, proj_size = None, peephole = None, coupled = None, clip = None,
-        layer_norm = None, forget_bias = None, init = None, dtype = None, seed = None
-    ), text_signature = "(input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, bidirectional=False, reverse=False, merge_mode='concat', return_sequences=True, dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, output_dropout=0.0, update_dropout=0.0, weight_dropout=0.0, variational=True, zoneout=0.0, zoneout_eval='expectation', proj_size=0, peephole=False, coupled=False, clip=None, layer_norm=False, forget_bias=None, init='torch', dtype='float32', seed=None)")]
-    fn new(
-        input_size: &Bound<'_, PyAny>,
-        hidden_size: &Bound<'_, PyAny>,
-        num_layers: Option<&Bound<'_, PyAny>>,
-        bias: Option<&Bound<'_, PyAny>>,
-        batch_first: Option<&Bound<'_, PyAny>>,
-        bidirectional: Option<&Bound<'_, PyAny>>,
-        reverse: Option<&Bound<'_, PyAny>>,
-        merge_mode: Option<&Bound<'_, PyAny>>,
-        return_sequences: Option<&Bound<'_, PyAny>>,
-        dropout: Option<&Bound<'_, PyAny>>,
-        input_dropout: Option<&Bound<'_, PyAny>>,
-        recurrent_dropout: Option<&Bound<'_, PyAny>>,
-        output_dropout: Option<&Bound<'_, PyAny>>,
-        update_dropout: Option<&Bound<'_, PyAny>>,
-        weight_dropout: Option<&Bound<'_, PyAny>>,
-        variational: Option<&Bound<'_, PyAny>>,
-        zoneout: Option<&Bound<'_, PyAny>>,
-        zoneout_eval: Option<&Bound<'_, PyAny>>,
-        proj_size: Option<&Bound<'_, PyAny>>,
-        peephole: Option<&Bound<'_, PyAny>>,
-        coupled: Option<&Bound<'_, PyAny>>,
-        clip: Option<&Bound<'_, PyAny>>,
-        layer_norm: Option<&Bound<'_, PyAny>>,
-        forget_bias: Option<&Bound<'_, PyAny>>,
-        init: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        for (name, value) in [
-            ("dropout", dropout),
-            ("input_dropout", input_dropout),
-            ("recurrent_dropout", recurrent_dropout),
-            ("output_dropout", output_dropout),
-            ("update_dropout", update_dropout),
-            ("weight_dropout", weight_dropout),
-        ] {
-            if let Some(value) = value
-                && options::probability(name, value)? != 0.0
-            {
-                return Err(super::errors::not_available(name));
-            }
-        }
-        if let Some(zoneout) = zoneout {
-            let rates = match zoneout.cast::<PyTuple>() {
-                Ok(pair) if pair.len() == 2 => pair.iter().collect(),
-                _ => vec![zoneout.clone()],
-            };
-            for rate in rates {
-                if options::probability("zoneout", &rate)? != 0.0 {
-                    return Err(super::errors::not_available("zoneout"));
-                }
-            }
-        }
-        options::later("variational", variational, true)?;
-        options::later("zoneout_eval", zoneout_eval, "expectation")?;
-        options::later("proj_size", proj_size, 0)?;
-        options::later("peephole", peephole, false)?;
-        options::later("coupled", coupled, false)?;
-        options::later("layer_norm", layer_norm, false)?;
-        options::later("init", init, "torch")?;
-        for (name, value) in [("clip", clip), ("forget_bias", forget_bias)] {
-            if value.is_some() {
-                return Err(super::errors::not_available(name));
-            }
-        }
-        let flag = |name, value: Option<&Bound<'_, PyAny>>, default| {
-            value.map_or(Ok(default), |value| options::boolean(name, value))
+/// The base of a layer of one kind of cell, and what is beneath it.
+pub fn layer(
+    cell: CellKind,
+    states: &'static [&'static str],
+    [input_size, hidden_size]: [&Bound<'_, PyAny>; 2],
+    num_layers: Option<&Bound<'_, PyAny>>,
+    keywords: &Keywords<'_>,
+) -> PyResult<PyClassInitializer<RecurrentLayer>> {
+    keywords.later_probabilities(&[
+        "dropout",
+        "input_dropout",
+        "recurrent_dropout",
+        "output_dropout",
+        "update_dropout",
+        "weight_dropout",
+    ])?;
+    if let Some(zoneout) = keywords.get("zoneout")? {
+        let rates = match zoneout.cast::<PyTuple>() {
+            Ok(pair) if pair.len() == states.len() => pair.iter().collect(),
+            _ => vec![zoneout],
         };
-        let config = StackConfig {
-            cell: CellKind::Lstm(cells::Lstm),
-            input_size: options::integer("input_size", input_size, 1)?,
-            hidden_size: options::integer("hidden_size", hidden_size, 1)?,
-            num_layers: num_layers
-                .map_or(Ok(1), |n| options::count("num_layers", n, MOST_LAYERS))?,
-            bias: flag("bias", bias, true)?,
-            directions: directions(
-                flag("bidirectional", bidirectional, false)?,
-                flag("reverse", reverse, false)?,
-            )?,
-            merge_mode: merge_mode.map_or(Ok(MergeMode::Concat), |mode| {
-                options::choice("merge_mode", mode, &MERGE_NAMES).map(|index| MERGE_MODES[index])
-            })?,
-            return_sequences: flag("return_sequences", return_sequences, true)?,
-            naming: Naming::Layers,
-        };
-        let batch_first = flag("batch_first", batch_first, false)?;
-        let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
-        let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
-        let (stack, memory) = build(config, precision, seed)?;
-        Ok(PyClassInitializer::from(Module::new(memory))
-            .add_subclass(RecurrentLayer {
-                stack,
-                config,
-                batch_first,
-                states: &["h", "c"],
-            })
-            .add_subclass(Self))
+        for rate in rates {
+            if options::probability("zoneout", &rate)? != 0.0 {
+                return Err(super::errors::not_available("zoneout"));
+            }
+        }
     }
+    keywords.later("variational", true)?;
+    keywords.later("zoneout_eval", "expectation")?;
+    keywords.later("layer_norm", false)?;
+    keywords.later_values(&["clip"])?;
+    keywords.later("init", "torch")?;
+    let config = StackConfig {
+        cell,
+        input_size: options::integer("input_size", input_size, 1)?,
+        hidden_size: options::integer("hidden_size", hidden_size, 1)?,
+        num_layers: num_layers.map_or(Ok(1), |n| options::count("num_layers", n, MOST_LAYERS))?,
+        bias: keywords.boolean("bias", true)?,
+        directions: directions(
+            keywords.boolean("bidirectional", false)?,
+            keywords.boolean("reverse", false)?,
+        )?,
+        merge_mode: MERGE_MODES[keywords.choice("merge_mode", &MERGE_NAMES)?],
+        return_sequences: keywords.boolean("return_sequences", true)?,
+        naming: Naming::Layers,
+    };
+    let batch_first = keywords.boolean("batch_first", false)?;
+    let (stack, memory) = build(config, keywords.precision()?, keywords.seed()?)?;
+    Ok(
+        PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentLayer {
+            stack,
+            config,
+            batch_first,
+            states,
+        }),
+    )
 }

@@ -11,6 +11,7 @@ use super::errors::StateError;
 use super::options;
 use super::parameter::{AnyParameters, Pick};
 use super::run::with_reading;
+use crate::cells::{CellKind, Nonlinearity};
 use crate::engine::{Layout, Sequence};
 use crate::error::{Error, Result};
 use crate::float::Precision;
@@ -70,6 +71,16 @@ macro_rules! stack_element {
 }
 stack_element!(f32, Single);
 stack_element!(f64, Double);
+
+/// The options of a cell that differ from their defaults, as its constructors take them.
+pub fn cell_options(cell: CellKind) -> Vec<(&'static str, &'static str)> {
+    match cell {
+        CellKind::Rnn(cell) if cell.nonlinearity == Nonlinearity::Relu => {
+            vec![("nonlinearity", "relu")]
+        }
+        CellKind::Lstm(_) | CellKind::Gru(_) | CellKind::Rnn(_) => Vec::new(),
+    }
+}
 
 /// A new stack and its parameters.
 pub fn build(

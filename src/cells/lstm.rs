@@ -1,8 +1,8 @@
 //! Long short-term memory (Hochreiter and Schmidhuber 1997), with the forget gate of Gers,
 //! Schmidhuber and Cummins (2000).
 
-use super::{Accumulator, Cell};
-use crate::simd::Vector;
+use super::Cell;
+use crate::simd::{Places, Vector};
 
 /// The LSTM cell.
 ///
@@ -19,24 +19,12 @@ use crate::simd::Vector;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lstm;
 
-/// An accumulator that takes both products of one gate.
-const fn both_products(gate: usize) -> Accumulator {
-    Accumulator {
-        input_gate: Some(gate),
-        hidden_gate: Some(gate),
-    }
-}
-
-const ACCUMULATORS: [Accumulator; 4] = [
-    both_products(0),
-    both_products(1),
-    both_products(2),
-    both_products(3),
-];
-
 impl Cell for Lstm {
     /// Gates i, f, g, o.
     type Accumulators<V: Vector> = [V; 4];
+    type Tile<V: Vector> = [V; 4];
+    type Input = Places<0, 4>;
+    type Hidden = Places<0, 4>;
     /// Hidden state h, cell state c.
     type States<V: Vector> = [V; 2];
     /// Activated gates i, f, g, o; the new cell state is computed again from them.
@@ -48,8 +36,12 @@ impl Cell for Lstm {
         4
     }
 
-    fn accumulators(&self) -> &'static [Accumulator] {
-        &ACCUMULATORS
+    fn input_gates(&self) -> &'static [usize] {
+        &[0, 1, 2, 3]
+    }
+
+    fn hidden_gates(&self) -> &'static [usize] {
+        &[0, 1, 2, 3]
     }
 
     #[inline(always)]

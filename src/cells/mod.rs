@@ -5,31 +5,44 @@
 //! engine is written once for all cells, and each equation stands once.
 //!
 //! Gate orders, as rows of the weight matrices, are PyTorch's: LSTM i, f, g, o (input, forget,
-//! candidate, output). Other orders exist only where foreign weights are read or written.
+//! candidate, output); GRU r, z, n (reset, update, candidate). Other orders exist only where foreign
+//! weights are read or written.
 
+mod gru;
 mod lstm;
+mod rnn;
 
+pub use gru::Gru;
 pub use lstm::Lstm;
+pub use rnn::{Nonlinearity, Rnn};
 
-use crate::simd::{Registers, Vector};
+use crate::simd::{Registers, Scalar, Span, Vector};
 
-/// What one accumulator of a cell sums up.
+/// Where a product of weights goes: to accumulators that stand one after the other.
 ///
-/// The LSTM's accumulators each take both products of their gate. A cell that needs the two
-/// products apart (the reset-after GRU's candidate) has two accumulators for that gate, one with
-/// either product.
+/// The LSTM's accumulators each take both products of their gate. A cell that needs the two products
+/// of a gate apart (the reset-after GRU's candidate) has two accumulators for it, the first and the
+/// last: then each product still goes to neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accumulator {
-    /// The gate whose input weights (and input bias) go in.
-    pub input_gate: Option<usize>,
-    /// The gate whose recurrent weights (and recurrent bias) go in.
-    pub hidden_gate: Option<usize>,
+pub struct Feed {
+    /// The first accumulator that the product goes to.
+    pub first: usize,
+    /// For each accumulator, the gate whose weights and bias it takes.
+    pub gates: &'static [usize],
 }
 
 /// One kind of recurrent cell.
 pub trait Cell: Copy + Send + Sync + 'static {
     /// One register for each accumulator.
     type Accumulators<V: Vector>: Registers<V>;
+    /// The accumulators of as many neighbouring registers of units as a tile covers. With a single
+    /// accumulator a tile of one register of units would have too few sums to keep the processor busy.
+    /// More than one register needs cells whose accumulators take both products.
+    type Tile<V: Vector>: Registers<V>;
+    /// The accumulators that take the product with the input weights, and the input bias.
+    type Input: Span;
+    /// Those that take the product with the recurrent weights, and the recurrent bias.
+    type Hidden: Span;
     /// One register for each state that is carried over time; the hidden state comes first.
     type States<V: Vector>: Registers<V>;
     /// One register for each value that the backward pass needs and can't cheaply compute again.
@@ -42,8 +55,11 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// How many blocks of hidden-size rows the weight matrices have.
     fn gates(&self) -> usize;
 
-    /// What the accumulators sum up, in their order.
-    fn accumulators(&self) -> &'static [Accumulator];
+    /// The gates of the accumulators that take the product with the input weights.
+    fn input_gates(&self) -> &'static [usize];
+
+    /// The gates of the accumulators that take the product with the recurrent weights.
+    fn hidden_gates(&self) -> &'static [usize];
 
     /// One step of one register of units: the new states, and what the backward pass needs.
     fn forward<V: Vector>(
@@ -69,6 +85,10 @@ pub trait Cell: Copy + Send + Sync + 'static {
 pub enum CellKind {
     /// Long short-term memory.
     Lstm(Lstm),
+    /// Gated recurrent unit.
+    Gru(Gru),
+    /// The simple recurrent network.
+    Rnn(Rnn),
 }
 
 /// Runs an expression with `$cell` bound to the concrete cell of a [`CellKind`].
@@ -76,6 +96,8 @@ macro_rules! with_cell {
     ($kind:expr, $cell:ident => $body:expr) => {
         match $kind {
             $crate::cells::CellKind::Lstm($cell) => $body,
+            $crate::cells::CellKind::Gru($cell) => $body,
+            $crate::cells::CellKind::Rnn($cell) => $body,
         }
     };
 }
@@ -88,17 +110,60 @@ impl CellKind {
         with_cell!(self, cell => cell.gates())
     }
 
-    /// See [`Cell::accumulators`].
+    /// How many accumulators the cell has.
     #[must_use]
-    pub fn accumulators(self) -> &'static [Accumulator] {
-        with_cell!(self, cell => cell.accumulators())
+    pub fn accumulators(self) -> usize {
+        fn count<C: Cell>(_: C) -> usize {
+            <C::Accumulators<Scalar<f64>> as Registers<_>>::COUNT
+        }
+        with_cell!(self, cell => count(cell))
+    }
+
+    /// How many accumulators a tile covers: those of one register of units or of several.
+    #[must_use]
+    pub fn tile(self) -> usize {
+        fn count<C: Cell>(_: C) -> usize {
+            <C::Tile<Scalar<f64>> as Registers<_>>::COUNT
+        }
+        with_cell!(self, cell => count(cell))
+    }
+
+    /// Where the product with the input weights goes.
+    #[must_use]
+    pub fn input(self) -> Feed {
+        fn feed<C: Cell>(cell: C) -> Feed {
+            Feed {
+                first: C::Input::START,
+                gates: cell.input_gates(),
+            }
+        }
+        with_cell!(self, cell => feed(cell))
+    }
+
+    /// Where the product with the recurrent weights goes.
+    #[must_use]
+    pub fn hidden(self) -> Feed {
+        fn feed<C: Cell>(cell: C) -> Feed {
+            Feed {
+                first: C::Hidden::START,
+                gates: cell.hidden_gates(),
+            }
+        }
+        with_cell!(self, cell => feed(cell))
+    }
+
+    /// Whether both products go to the same accumulators.
+    #[must_use]
+    pub fn sums_products(self) -> bool {
+        let (input, hidden) = (self.input(), self.hidden());
+        input.first == hidden.first && input.gates.len() == hidden.gates.len()
     }
 
     /// How many states the cell carries over time.
     #[must_use]
     pub fn states(self) -> usize {
         fn count<C: Cell>(_: C) -> usize {
-            <C::States<crate::simd::Scalar<f64>> as Registers<_>>::COUNT
+            <C::States<Scalar<f64>> as Registers<_>>::COUNT
         }
         with_cell!(self, cell => count(cell))
     }
@@ -107,7 +172,7 @@ impl CellKind {
     #[must_use]
     pub fn saved(self) -> usize {
         fn count<C: Cell>(_: C) -> usize {
-            <C::Saved<crate::simd::Scalar<f64>> as Registers<_>>::COUNT
+            <C::Saved<Scalar<f64>> as Registers<_>>::COUNT
         }
         with_cell!(self, cell => count(cell))
     }

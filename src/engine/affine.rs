@@ -7,7 +7,7 @@ use super::sequence::Sequence;
 use super::tile::{MAX_STREAMS, for_row_chunks, sweep, sweep_row};
 use crate::error::{Result, checked_size};
 use crate::parameters::AlignedBuffer;
-use crate::simd::{InstructionSet, Kernel, Registers, SimdFloat, Vector, dispatch};
+use crate::simd::{InstructionSet, Kernel, Places, Registers, SimdFloat, Vector, dispatch};
 
 /// `y = W x + b` with W and b packed: what makes one register of outputs (a block) stands together,
 /// for one input after the other.
@@ -152,7 +152,12 @@ impl<F: SimdFloat> Apply<'_, F> {
             let seeds: [[V; 1]; G] =
                 std::array::from_fn(|g| [V::load(bias.as_ptr().add(g * lanes))]);
             let x = self.input.row_ptr(0, 0);
-            let sums = sweep_row::<V, _, G>(seeds, inputs, (x, 0), (weights.as_ptr(), stream));
+            let sums = sweep_row::<V, _, Places<0, 1>, G>(
+                seeds,
+                inputs,
+                (x, 0),
+                (weights.as_ptr(), stream),
+            );
             for (g, sums) in sums.iter().enumerate() {
                 sums.store(output.as_mut_ptr().add(g * lanes));
             }

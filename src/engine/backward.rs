@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use super::gradient_products::{Product, add, add_to, feature_products, pack_features};
-use super::packing::{PANEL_REGISTERS, PackedGradients, PackedWeights, TransposedWeights};
+use super::gradient_products::{Product, add, feature_products, pack_features};
+use super::packing::{
+    Geometry, PANEL_REGISTERS, PackedGradients, PackedWeights, ProductGradients, TransposedWeights,
+};
 use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Layout, Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::Tape;
-use super::tile::MAX_TILE_ROWS;
+use super::tile::{MAX_TILE_ROWS, Tiles};
 use super::workspace::Pool;
 use super::{step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
@@ -16,7 +18,7 @@ use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
+use crate::simd::{All, Kernel, Registers, SimdFloat, Span, Vector, dispatch};
 
 /// How many bytes of transposed weights all rows of a step are multiplied by before the next ones are.
 const PIECE_BYTES: usize = 256 << 10;
@@ -82,14 +84,20 @@ pub fn backward<F: SimdFloat>(
     };
     let block_rows = checked_size(&[steps_per_block(rows).min(steps), rows])?;
     let (inputs, hidden) = (geometry.inputs, geometry.hidden);
+    let of_hidden = if geometry.cell.sums_products() {
+        0 // The same as those of the input product.
+    } else {
+        geometry.hidden_width()
+    };
     let per_call = [
-        checked_size(&[block_rows, geometry.width()])?,
+        checked_size(&[block_rows, geometry.input_width()])?,
+        checked_size(&[block_rows, of_hidden])?,
         checked_size(&[block_rows, inputs])?,
         checked_size(&[block_rows, hidden])?,
     ];
-    // A tile of a product with the transposed weights, and the gradients of one register set.
+    // A tile of a product with the transposed weights, and the gradients of as many register sets as a tile covers.
     let tile = MAX_TILE_ROWS * geometry.panel();
-    let column = checked_size(&[block_rows, geometry.register_set()])?;
+    let column = checked_size(&[block_rows, geometry.tile_set()])?;
     let per_part = whole_lines::<F>(tile + column);
     let mut is_first = true;
     for group in calls.chunks_mut(plan.together()) {
@@ -151,25 +159,36 @@ struct Job<'a, F: Float> {
     input_gradient: Option<SharedSequence<'a, F>>,
     /// Whether the gradient is added to what is there, or replaces it.
     adds: bool,
-    weight_gradients: SharedGradients<'a, F>,
-    /// The gradients of one block's accumulators, (steps, rows, width).
-    gradients: Shared<'a, F>,
+    /// Of the input weights and of the recurrent ones.
+    weight_gradients: [SharedGradients<'a, F>; 2],
+    /// The gradients of the accumulators that take the input product in one block, (steps, rows, input
+    /// width), and of those that take the recurrent product, where they are others.
+    input_gradients: Shared<'a, F>,
+    hidden_gradients: Shared<'a, F>,
     /// What the weights were multiplied with in a block, tile by tile: inputs and hidden states.
     packed_x: Shared<'a, F>,
     packed_h: Shared<'a, F>,
 }
 
-/// Weight gradients to which several parts of a call add.
+/// The gradients of a product's weights, to which several parts of a call add.
 struct SharedGradients<'a, F> {
-    input: Shared<'a, F>,
-    hidden: Shared<'a, F>,
+    weights: Shared<'a, F>,
     bias: Shared<'a, F>,
+}
+
+impl<'a, F: Float> SharedGradients<'a, F> {
+    fn new(gradients: &'a mut ProductGradients<F>) -> Self {
+        Self {
+            weights: Shared::new(&mut gradients.weights),
+            bias: Shared::new(&mut gradients.bias),
+        }
+    }
 }
 
 impl<'a, F: Float> Job<'a, F> {
     fn new(
         call: &'a mut Backward<'_, F>,
-        [gradients, packed_x, packed_h]: [Shared<'a, F>; 3],
+        [input_gradients, hidden_gradients, packed_x, packed_h]: [Shared<'a, F>; 4],
         input_gradient: Option<SharedSequence<'a, F>>,
         adds: bool,
     ) -> Result<Self> {
@@ -185,15 +204,21 @@ impl<'a, F: Float> Job<'a, F> {
             state_gradient: Shared::new(call.state_gradient),
             input_gradient,
             adds,
-            weight_gradients: SharedGradients {
-                input: Shared::new(&mut sums.input),
-                hidden: Shared::new(&mut sums.hidden),
-                bias: Shared::new(&mut sums.bias),
-            },
-            gradients,
+            weight_gradients: [&mut sums.input, &mut sums.hidden].map(SharedGradients::new),
+            input_gradients,
+            hidden_gradients,
             packed_x,
             packed_h,
         })
+    }
+
+    /// The gradients of the accumulators that take the recurrent product.
+    fn hidden_gradients(&self) -> &Shared<'a, F> {
+        if self.weights.geometry().cell.sums_products() {
+            &self.input_gradients
+        } else {
+            &self.hidden_gradients
+        }
     }
 }
 
@@ -222,7 +247,7 @@ fn run<V: Vector, C: Cell>(
     let transposed = job.transposed;
     let (count, rows) = (job.steps.steps(), job.steps.rows());
     let (inputs, hidden, padded) = (geometry.inputs, geometry.hidden, geometry.padded_hidden());
-    let width = geometry.width();
+    let (input_width, hidden_width) = (geometry.input_width(), geometry.hidden_width());
     let own = Own::new(geometry, &part, rows);
     let per_block = steps_per_block(rows).min(count);
     let scratch = std::mem::take(&mut part.scratch);
@@ -245,11 +270,12 @@ fn run<V: Vector, C: Cell>(
             if valid.is_none_or(|valid| valid.contains(&true)) {
                 // What reaches the previous hidden state through the accumulators. The rows of
                 // invalid steps have zero gradients, so they receive nothing here.
-                let first = ((step - times.start) * rows + own.rows.start) * width;
+                let first = ((step - times.start) * rows + own.rows.start) * hidden_width;
                 // SAFETY: the accumulators' gradients are made; the others don't write them before
                 // the block is done. The part adds to its own places.
                 unsafe {
-                    let from = job.gradients.read(first..first + own.rows.len() * width);
+                    let len = own.rows.len() * hidden_width;
+                    let from = job.hidden_gradients().read(first..first + len);
                     let panels = part.blocks.start / PANEL_REGISTERS
                         ..part.blocks.end.div_ceil(PANEL_REGISTERS);
                     let operands = Product {
@@ -260,7 +286,7 @@ fn run<V: Vector, C: Cell>(
                         piece: PIECE_BYTES / (geometry.panel() * size_of::<V::Element>()),
                         single: rows == 1,
                     };
-                    operands.run::<V>(width, tile, |row, from, values| {
+                    operands.run::<V>(hidden_width, tile, |row, from, values| {
                         let at = (own.rows.start + row) * padded + from;
                         add(job.state_gradient.write(at..at + values.len()), values);
                     });
@@ -285,27 +311,33 @@ fn run<V: Vector, C: Cell>(
             unsafe { pack_features::<V>(from, stride, count, &chunks, to) };
         }
         part.meet()?;
-        let column = &mut column[..block_rows * geometry.register_set()];
+        let column = &mut column[..block_rows * geometry.tile_set()];
         // SAFETY: all have met, and nobody writes what the products read before all meet again; the
         // part adds to its own shares.
         unsafe {
-            for block in part.share(geometry.blocks()) {
-                weight_products::<V, C>(job, block_rows, block, column);
+            let tiles = Tiles::new::<V, C>(geometry.blocks());
+            for index in part.share(tiles.count()) {
+                match tiles.place(index) {
+                    (block, true) => {
+                        wide_products::<V, C>(job, block_rows, block, column);
+                    }
+                    (block, false) => weight_products::<V, C>(job, block_rows, block, column),
+                }
             }
             if let Some(dx) = &job.input_gradient {
                 let own_rows = part.share(block_rows);
                 let from = job
-                    .gradients
-                    .read(own_rows.start * width..own_rows.end * width);
+                    .input_gradients
+                    .read(own_rows.start * input_width..own_rows.end * input_width);
                 let operands = Product {
                     gradients: from,
                     weights: transposed.input(),
                     columns: inputs,
-                    piece: width,
+                    piece: input_width,
                     panels: 0..inputs.div_ceil(geometry.panel()),
                     single: block_rows == 1,
                 };
-                operands.run::<V>(width, tile, |row, from, values| {
+                operands.run::<V>(input_width, tile, |row, from, values| {
                     let row = own_rows.start + row;
                     let place = from..from + values.len();
                     let to = dx.write(times.start + row / rows, row % rows, place);
@@ -338,19 +370,15 @@ unsafe fn step_rows<V: Vector, C: Cell>(
     valid: Option<&[bool]>,
 ) {
     let geometry = job.weights.geometry();
-    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let width = geometry.width();
     let rows = job.steps.rows();
     let units = own.columns.start..own.columns.end.min(geometry.hidden);
     for row in own.rows.clone() {
-        let start = ((step - block_start) * rows + row) * width;
+        let index = (step - block_start) * rows + row;
         // SAFETY: as the caller vouches.
-        let to = unsafe {
-            job.gradients
-                .write(start + blocks.start * set..start + blocks.end * set)
-        };
+        let (to_input, to_hidden) = unsafe { accumulator_gradients::<V, C>(job, index, blocks) };
         if valid.is_some_and(|valid| !valid[row]) {
-            to.fill(num_traits::Zero::zero());
+            to_input.fill(num_traits::Zero::zero());
+            to_hidden.fill(num_traits::Zero::zero());
             continue;
         }
         if let Some(dy) = &job.output_gradient {
@@ -362,10 +390,51 @@ unsafe fn step_rows<V: Vector, C: Cell>(
             };
             add(dh, &dy.row(step, row)[units.clone()]);
         }
-        for (block, to) in blocks.clone().zip(to.chunks_exact_mut(set)) {
+        let (input_set, hidden_set) = (C::Input::COUNT * V::LANES, C::Hidden::COUNT * V::LANES);
+        for (number, block) in blocks.clone().enumerate() {
+            let to_input = &mut to_input[number * input_set..][..input_set];
+            let to_hidden = match to_hidden {
+                [] => &mut [],
+                _ => &mut to_hidden[number * hidden_set..][..hidden_set],
+            };
+            let index = step * rows + row;
             // SAFETY: as the caller vouches.
-            unsafe { step_registers::<V, C>(cell, job, step * rows + row, row, block, to) };
+            unsafe { step_registers::<V, C>(cell, job, index, row, block, [to_input, to_hidden]) };
         }
+    }
+}
+
+/// Whether both products of a cell go to the same accumulators.
+const fn sums_products<C: Cell>() -> bool {
+    C::Input::START == C::Hidden::START && C::Input::END == C::Hidden::END
+}
+
+/// Where the gradients of the accumulators of one row and some blocks of units go: of those that take
+/// the input product, and of those that take the recurrent product, unless they are the same. `index`
+/// is that of the row in the block of time.
+///
+/// # Safety
+/// Nobody else uses these places.
+#[inline(always)]
+#[allow(clippy::mut_from_ref)] // shared memory; the caller vouches for it
+unsafe fn accumulator_gradients<'a, V: Vector, C: Cell>(
+    job: &'a Job<'_, V::Element>,
+    index: usize,
+    blocks: &Range<usize>,
+) -> (&'a mut [V::Element], &'a mut [V::Element]) {
+    let geometry = job.weights.geometry();
+    let (input_set, hidden_set) = (C::Input::COUNT * V::LANES, C::Hidden::COUNT * V::LANES);
+    let start = index * geometry.input_width();
+    let of_input = start + blocks.start * input_set..start + blocks.end * input_set;
+    let start = index * geometry.hidden_width();
+    let of_hidden = start + blocks.start * hidden_set..start + blocks.end * hidden_set;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let to_input = job.input_gradients.write(of_input);
+        if sums_products::<C>() {
+            return (to_input, &mut []);
+        }
+        (to_input, job.hidden_gradients.write(of_hidden))
     }
 }
 
@@ -380,13 +449,14 @@ unsafe fn step_registers<V: Vector, C: Cell>(
     index: usize,
     row: usize,
     block: usize,
-    accumulator_gradients: &mut [V::Element],
+    [to_input, to_hidden]: [&mut [V::Element]; 2],
 ) {
     let geometry = job.weights.geometry();
     let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
     let saved =
         &job.tape.saved()[index * geometry.saved_width() + block * saved_len..][..saved_len];
-    assert!(accumulator_gradients.len() == <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES);
+    assert!(to_input.len() == C::Input::COUNT * V::LANES);
+    assert!(sums_products::<C>() || to_hidden.len() == C::Hidden::COUNT * V::LANES);
     // A register of each state; all are checked at once, which keeps the loop over them plain.
     let further = <C::States<V> as Registers<V>>::COUNT - 1;
     let (padded, offset) = (geometry.padded_hidden(), block * V::LANES);
@@ -404,9 +474,53 @@ unsafe fn step_registers<V: Vector, C: Cell>(
         let gradient = C::States::<V>::build(|state| V::load(states.add(state * per_state)));
         let (sums, direct) =
             cell.backward::<V>(C::Saved::<V>::load(saved.as_ptr()), previous, gradient);
-        sums.store(accumulator_gradients.as_mut_ptr());
+        sums.store_span::<C::Input>(to_input.as_mut_ptr(), V::LANES);
+        if !sums_products::<C>() {
+            sums.store_span::<C::Hidden>(to_hidden.as_mut_ptr(), V::LANES);
+        }
         for state in 0..=further {
             direct.get(state).store(states.add(state * per_state));
+        }
+    }
+}
+
+/// As [`weight_products`], of as many registers of units as a tile covers, from `block` on.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn wide_products<V: Vector, C: Cell>(
+    job: &Job<'_, V::Element>,
+    rows: usize,
+    block: usize,
+    column: &mut [V::Element],
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if <C::Tile<V> as Registers<V>>::COUNT == <C::Accumulators<V> as Registers<V>>::COUNT {
+            weight_products::<V, C>(job, rows, block, column);
+        } else {
+            let [of_input, of_hidden] = &job.weight_gradients;
+            let Geometry { inputs, hidden, .. } = *job.weights.geometry();
+            let gradients = job
+                .input_gradients
+                .read(0..rows * job.weights.geometry().width());
+            // Each accumulator takes both products, so both have the same gradients.
+            let bias = gather::<V, C::Tile<V>, All<V, C::Tile<V>>>(
+                gradients,
+                rows,
+                block * V::LANES,
+                column,
+            );
+            for (gradients, packed, count) in [
+                (of_input, &job.packed_x, inputs),
+                (of_hidden, &job.packed_h, hidden),
+            ] {
+                let features = (packed.read(0..count * rows), count);
+                let at = (block * V::LANES, count * V::LANES);
+                add_bias::<V, C::Tile<V>, All<V, C::Tile<V>>>(gradients, at.0, bias);
+                add_weights::<V, C::Tile<V>, All<V, C::Tile<V>>>(gradients, at, features, column);
+            }
         }
     }
 }
@@ -425,29 +539,89 @@ unsafe fn weight_products<V: Vector, C: Cell>(
     column: &mut [V::Element],
 ) {
     let geometry = job.weights.geometry();
-    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let width = geometry.width();
-    // SAFETY: as the caller vouches; register sets are whole.
+    let Geometry { inputs, hidden, .. } = *geometry;
+    let [of_input, of_hidden] = &job.weight_gradients;
+    let (input_at, hidden_at) = (block * geometry.input_set(), block * geometry.hidden_set());
+    // SAFETY: as the caller vouches.
     unsafe {
-        let gradients = job.gradients.read(0..rows * width);
-        // The block's gradients one after the other: the sweeps below read them many times.
-        let mut bias = C::Accumulators::<V>::build(|_| V::splat(num_traits::Zero::zero()));
-        for (row, to) in column.chunks_exact_mut(set).enumerate() {
-            let from = &gradients[row * width + block * set..][..set];
-            let values = C::Accumulators::<V>::load(from.as_ptr());
-            bias = C::Accumulators::<V>::build(|index| bias.get(index) + values.get(index));
-            values.store(to.as_mut_ptr());
-        }
-        let sums = &job.weight_gradients;
-        let total = sums.bias.write(block * set..(block + 1) * set);
-        add_to::<V, _>(total.as_mut_ptr(), bias);
-        for (features, count, sums) in [
-            (&job.packed_x, geometry.inputs, &sums.input),
-            (&job.packed_h, geometry.hidden, &sums.hidden),
-        ] {
-            let len = count * set;
-            let sums = sums.write(block * len..(block + 1) * len);
-            feature_products::<V, C>(features.read(0..count * rows), column, sums);
-        }
+        let gradients = job.input_gradients.read(0..rows * geometry.input_width());
+        let bias = gather::<V, C::Accumulators<V>, C::Input>(gradients, rows, input_at, column);
+        add_bias::<V, C::Accumulators<V>, C::Input>(of_input, input_at, bias);
+        let features = (job.packed_x.read(0..inputs * rows), inputs);
+        let at = (input_at, V::LANES);
+        add_weights::<V, C::Accumulators<V>, C::Input>(of_input, at, features, column);
+
+        let bias = if sums_products::<C>() {
+            bias // And the column is the same.
+        } else {
+            let gradients = job.hidden_gradients.read(0..rows * geometry.hidden_width());
+            gather::<V, C::Accumulators<V>, C::Hidden>(gradients, rows, hidden_at, column)
+        };
+        add_bias::<V, C::Accumulators<V>, C::Hidden>(of_hidden, hidden_at, bias);
+        let features = (job.packed_h.read(0..hidden * rows), hidden);
+        let at = (hidden_at, V::LANES);
+        add_weights::<V, C::Accumulators<V>, C::Hidden>(of_hidden, at, features, column);
+    }
+}
+
+/// Copies the gradients of some registers from rows of all units, one after the other: the sweeps read
+/// them many times. The sums over all rows.
+#[inline(always)]
+fn gather<V: Vector, R: Registers<V>, S: Span>(
+    gradients: &[V::Element],
+    rows: usize,
+    start: usize,
+    column: &mut [V::Element],
+) -> R {
+    let (set, width) = (S::COUNT * V::LANES, gradients.len() / rows);
+    let mut sums = R::build(|_| V::splat(num_traits::Zero::zero()));
+    for (row, to) in column.chunks_exact_mut(set).take(rows).enumerate() {
+        let from = &gradients[row * width + start..][..set];
+        // SAFETY: both are the span's registers.
+        unsafe { sums.add_span::<S>(from.as_ptr(), V::LANES) };
+        to.copy_from_slice(from);
+    }
+    sums
+}
+
+/// Adds to the gradient of some registers of the bias.
+///
+/// # Safety
+/// Nobody else uses it.
+#[inline(always)]
+unsafe fn add_bias<V: Vector, R: Registers<V>, S: Span>(
+    gradients: &SharedGradients<'_, V::Element>,
+    start: usize,
+    mut sums: R,
+) {
+    // SAFETY: as the caller vouches; a register set is whole.
+    unsafe {
+        let to = gradients.bias.write(start..start + S::COUNT * V::LANES);
+        sums.add_span::<S>(to.as_ptr(), V::LANES);
+        sums.store_span::<S>(to.as_mut_ptr(), V::LANES);
+    }
+}
+
+/// Adds the products of packed features and gathered gradients to the gradient of some columns of the
+/// weights, from `start` on, whose registers of one feature are `spread` numbers apart.
+///
+/// # Safety
+/// Nobody else uses it.
+#[inline(always)]
+unsafe fn add_weights<V: Vector, R: Registers<V>, S: Span>(
+    gradients: &SharedGradients<'_, V::Element>,
+    (start, spread): (usize, usize),
+    (features, count): (&[V::Element], usize),
+    column: &[V::Element],
+) {
+    let set = S::COUNT * V::LANES;
+    let rows = features.len() / count.max(1);
+    // SAFETY: as the caller vouches; the columns of neighbouring blocks follow each other.
+    unsafe {
+        let sums = gradients
+            .weights
+            .write(start * count..(start + set) * count);
+        let (sums, column) = ((sums.as_mut_ptr(), spread), &column[..rows * set]);
+        feature_products::<V, R, S>((features, count), column, sums);
     }
 }

@@ -9,7 +9,8 @@ use super::sequence::{Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::{SharedTape, Tape};
 use super::tile::{
-    Ahead, MAX_STREAMS, MAX_TILE_ROWS, for_row_chunks, load_rows, sweep, sweep_ahead, sweep_row,
+    Ahead, MAX_STREAMS, MAX_TILE_BLOCKS, MAX_TILE_ROWS, Tiles, for_row_chunks, load_rows,
+    sweep_into, sweep_row,
 };
 use super::workspace::Pool;
 use super::{CACHED_BYTES, step_at, steps_at, steps_per_block, whole_lines};
@@ -18,7 +19,7 @@ use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::simd::{Kernel, Registers, SimdFloat, Vector, dispatch};
+use crate::simd::{All, Kernel, Registers, SimdFloat, Vector, dispatch};
 
 /// How many bytes of weights at either end a single row computes as chunks of their own, see
 /// [`chunks`]: most of the nearest cache. Weights of up to so many bytes stay there anyway.
@@ -27,9 +28,10 @@ const EDGE_BYTES: usize = 32 << 10;
 /// The first weights, those in the middle, the last ones.
 const CHUNKS: usize = 3;
 
-/// How many register sets the results of a tile have: of rows, or of all chunks of a single row.
-const TILES: usize = if MAX_TILE_ROWS > MAX_STREAMS * CHUNKS {
-    MAX_TILE_ROWS
+/// How many register sets the results of a tile have: of rows and blocks of units, or of all chunks of a
+/// single row.
+const TILES: usize = if MAX_TILE_ROWS * MAX_TILE_BLOCKS > MAX_STREAMS * CHUNKS {
+    MAX_TILE_ROWS * MAX_TILE_BLOCKS
 } else {
     MAX_STREAMS * CHUNKS
 };
@@ -91,7 +93,7 @@ pub fn forward<F: SimdFloat>(
     let (part_rows, part_blocks) = plan.largest_part();
     let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
     let per_part = whole_lines::<F>(sums + (TILES + MAX_STREAMS) * set);
-    let zigzag = geometry.width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
+    let zigzag = geometry.hidden_width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
     let act = |job: &Job<'_, F>, part: Part<'_, F>| {
         with_cell!(geometry.cell, cell => match (rows, zigzag) {
             (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
@@ -332,36 +334,113 @@ fn input_products<V: Vector, C: Cell, const SINGLE: bool>(
     times: Range<usize>,
     sums: &mut [V::Element],
 ) {
+    let width = part.blocks.len() * job.weights.geometry().register_set();
+    assert!(sums.len() >= times.len() * part.rows.len() * width);
+    let tiles = Tiles::new::<V, C>(part.blocks.len());
+    for index in 0..tiles.count() {
+        let (first, wide) = tiles.place(index);
+        let at = &mut sums[first * job.weights.geometry().register_set()..];
+        let block = part.blocks.start + first;
+        if wide {
+            input_block::<V, C, C::Tile<V>, SINGLE>(job, part, &times, block, at);
+        } else {
+            input_block::<V, C, C::Accumulators<V>, SINGLE>(job, part, &times, block, at);
+        }
+    }
+}
+
+/// Adds the product with the input weights to sums of all accumulators of some blocks of units.
+///
+/// # Safety
+/// As for [`sweep_into`].
+#[inline(always)]
+unsafe fn sweep_input<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
+    sums: [R; M],
+    count: usize,
+    rows: *const V::Element,
+    strides: (isize, isize),
+    weights: *const V::Element,
+) -> [R; M] {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if R::COUNT == <C::Accumulators<V> as Registers<V>>::COUNT {
+            let weights = (weights, V::LANES);
+            sweep_into::<V, R, C::Input, M>(sums, count, rows, strides, weights, None)
+        } else {
+            // One accumulator of several blocks, each with a panel of its own.
+            let weights = (weights, count * V::LANES);
+            sweep_into::<V, R, All<V, R>, M>(sums, count, rows, strides, weights, None)
+        }
+    }
+}
+
+/// As [`sweep_input`], with the recurrent weights.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn sweep_hidden<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
+    sums: [R; M],
+    count: usize,
+    rows: *const V::Element,
+    strides: (isize, isize),
+    weights: *const V::Element,
+    ahead: Option<Ahead<V::Element>>,
+) -> [R; M] {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if R::COUNT == <C::Accumulators<V> as Registers<V>>::COUNT {
+            let weights = (weights, V::LANES);
+            sweep_into::<V, R, C::Hidden, M>(sums, count, rows, strides, weights, ahead)
+        } else {
+            let weights = (weights, count * V::LANES);
+            sweep_into::<V, R, All<V, R>, M>(sums, count, rows, strides, weights, ahead)
+        }
+    }
+}
+
+/// See [`input_products`]: those of the blocks of one tile, from the first one on.
+#[inline(always)]
+fn input_block<V: Vector, C: Cell, R: Registers<V>, const SINGLE: bool>(
+    job: &Job<'_, V::Element>,
+    part: &Part<'_, V::Element>,
+    times: &Range<usize>,
+    block: usize,
+    sums: &mut [V::Element],
+) {
     let geometry = job.weights.geometry();
     let (inputs, set) = (geometry.inputs, geometry.register_set());
+    let blocks = R::COUNT / <C::Accumulators<V> as Registers<V>>::COUNT;
+    let panel_len = inputs * geometry.input_set();
     let (rows, width) = (part.rows.len(), part.blocks.len() * set);
-    assert!(sums.len() >= times.len() * rows * width);
     // The steps of a single row are the rows of its tiles.
     let (outer, inner, stride) = if SINGLE {
         let first = times.start;
         (first..first + 1, times.len(), job.input.step_stride())
     } else {
-        (times, rows, job.input.row_stride())
+        (times.clone(), rows, job.input.row_stride())
     };
-    for (index, block) in part.blocks.clone().enumerate() {
-        let bias = &job.weights.bias()[block * set..][..set];
-        let panel = &job.weights.input()[block * inputs * set..][..inputs * set];
-        for (outer_index, step) in outer.clone().enumerate() {
-            for_row_chunks!(V, inner, first, M => {
-                // SAFETY: the chunk's rows are rows of the input, with `inputs` numbers each; bias
-                // and panel hold the block's register sets; the sums' rows hold `width` numbers.
-                unsafe {
-                    let seed = C::Accumulators::<V>::load(bias.as_ptr());
-                    let x = job.input.row_ptr(step, part.rows.start);
-                    let x = x.wrapping_offset(first.cast_signed() * stride);
-                    let tile = sweep::<V, _, M>([seed; M], inputs, x, (stride, 1), panel.as_ptr());
-                    for (m, row) in tile.iter().enumerate() {
-                        let at = (outer_index * inner + first + m) * width + index * set;
-                        row.store(sums.as_mut_ptr().add(at));
-                    }
+    let bias = &job.weights.bias()[block * set..][..blocks * set];
+    let panel = &job.weights.input()[block * panel_len..][..blocks * panel_len];
+    let last = (times.len() * rows).max(1) - 1;
+    assert!(sums.len() >= last * width + blocks * set);
+    for (outer_index, step) in outer.enumerate() {
+        for_row_chunks!(V, inner, first, M => {
+            // SAFETY: the chunk's rows are rows of the input, with `inputs` numbers each; bias and
+            // panels hold the blocks' register sets; the sums' rows hold `width` numbers.
+            unsafe {
+                let seed = R::load(bias.as_ptr());
+                let x = job.input.row_ptr(step, part.rows.start);
+                let x = x.wrapping_offset(first.cast_signed() * stride);
+                let (seeds, strides) = ([seed; M], (stride, 1));
+                let tile =
+                    sweep_input::<V, C, R, M>(seeds, inputs, x, strides, panel.as_ptr());
+                for (m, row) in tile.iter().enumerate() {
+                    let at = (outer_index * inner + first + m) * width;
+                    row.store(sums.as_mut_ptr().add(at));
                 }
-            });
-        }
+            }
+        });
     }
 }
 
@@ -375,71 +454,100 @@ fn step_rows<V: Vector, C: Cell>(
     part: &Part<'_, V::Element>,
     input_sums: Option<&[V::Element]>,
 ) {
+    let geometry = stage.job.weights.geometry();
+    let set = geometry.register_set();
+    let width = part.blocks.len() * set;
+    assert!(input_sums.is_none_or(|sums| sums.len() == part.rows.len() * width));
+    let hidden_len = geometry.hidden * geometry.hidden_set();
+    let far = geometry.weights() * size_of::<V::Element>() > CACHED_BYTES;
+    let tiles = Tiles::new::<V, C>(part.blocks.len());
+    let count = tiles.count();
+    for turn in 0..count {
+        let backwards = stage.backwards;
+        let index = |turn| if backwards { count - 1 - turn } else { turn };
+        let (first, wide) = tiles.place(index(turn));
+        // The last tile is the first one of the next step, which comes the other way.
+        let next = if far && turn + 1 < count {
+            let block = part.blocks.start + tiles.place(index(turn + 1)).0;
+            let weights: &[V::Element] = stage.job.weights.hidden();
+            Some(weights[block * hidden_len..].as_ptr())
+        } else {
+            None
+        };
+        let sums = input_sums.map(|sums| &sums[first * set..]);
+        let block = part.blocks.start + first;
+        if wide {
+            step_block::<V, C, C::Tile<V>>(cell, stage, step, part, sums, block, next);
+        } else {
+            step_block::<V, C, C::Accumulators<V>>(cell, stage, step, part, sums, block, next);
+        }
+    }
+}
+
+/// See [`step_rows`]: the blocks of one tile, from the first one on.
+#[inline(always)]
+fn step_block<V: Vector, C: Cell, R: Registers<V>>(
+    cell: C,
+    stage: &mut Stage<'_, V::Element>,
+    step: usize,
+    part: &Part<'_, V::Element>,
+    input_sums: Option<&[V::Element]>,
+    block: usize,
+    next: Option<*const V::Element>,
+) {
     let (weights, input) = (stage.job.weights, &stage.job.input);
     let geometry = weights.geometry();
-    let (inputs, hidden, set) = (geometry.inputs, geometry.hidden, geometry.register_set());
-    let (first_block, blocks) = (part.blocks.start, part.blocks.len());
-    let width = blocks * set;
-    assert!(input_sums.is_none_or(|sums| sums.len() == part.rows.len() * width));
-    let far = geometry.weights() * size_of::<V::Element>() > CACHED_BYTES;
+    let (inputs, hidden) = (geometry.inputs, geometry.hidden);
+    let blocks = R::COUNT / <C::Accumulators<V> as Registers<V>>::COUNT;
+    let set = blocks * geometry.register_set();
+    let width = part.blocks.len() * geometry.register_set();
+    let hidden_set = blocks * geometry.hidden_set();
+    let input_len = inputs * geometry.input_set();
+    let hidden_len = hidden * geometry.hidden_set();
     let chunks = part.rows.len().div_ceil(V::TILE_ROWS);
-    for turn in 0..blocks {
-        let index = if stage.backwards {
-            blocks - 1 - turn
-        } else {
-            turn
-        };
-        let block = first_block + index;
-        let bias = &weights.bias()[block * set..][..set];
-        let of_input = &weights.input()[block * inputs * set..][..inputs * set];
-        let of_hidden = &weights.hidden()[block * hidden * set..][..hidden * set];
-        // The last block is the first one of the next step, which comes the other way.
-        let next = (far && turn + 1 < blocks).then(|| {
-            let next = if stage.backwards {
-                block - 1
-            } else {
-                block + 1
-            };
-            weights.hidden()[next * hidden * set..].as_ptr()
-        });
-        for_row_chunks!(V, part.rows.len(), first, M => {
-            let row = part.rows.start + first;
-            let valid = stage.valid.map(|valid| &valid[row..][..M]);
-            if valid.is_none_or(|valid| valid.contains(&true)) {
-                assert!(stage.scratch.len() >= M * set);
-                // SAFETY: the chunk's rows are rows of the input at this step, with `inputs` numbers
-                // each, and of the hidden state, with `padded >= hidden` numbers each, which nobody
-                // writes during the step; bias and panels hold the block's register sets, and the
-                // sums those of each row and block; the scratch holds the tile.
-                unsafe {
-                    let h = stage.from.read(row * stage.padded..(row + M) * stage.padded);
-                    let tile: [C::Accumulators<V>; M] = if let Some(sums) = input_sums {
-                        let sums = sums.as_ptr().add(first * width + index * set);
-                        load_rows(sums, width)
-                    } else {
-                        let seed = C::Accumulators::<V>::load(bias.as_ptr());
-                        let x = input.row_ptr(step, row);
-                        let strides = (input.row_stride(), 1);
-                        sweep::<V, _, M>([seed; M], inputs, x, strides, of_input.as_ptr())
-                    };
-                    let strides = (stage.padded.cast_signed(), 1);
-                    let (h, w) = (h.as_ptr(), of_hidden.as_ptr());
-                    let chunk = first / V::TILE_ROWS;
-                    let ahead =
-                        next.and_then(|next| Ahead::share(next, hidden, set, chunk, chunks));
-                    let tile = sweep_ahead::<V, _, M>(tile, hidden, h, strides, w, ahead);
-                    for (m, row) in tile.iter().enumerate() {
-                        row.store(stage.scratch.as_mut_ptr().add(m * set));
-                    }
+    let bias = &weights.bias()[block * geometry.register_set()..][..set];
+    let of_input = &weights.input()[block * input_len..][..blocks * input_len];
+    let of_hidden = &weights.hidden()[block * hidden_len..][..blocks * hidden_len];
+    let last = part.rows.len().max(1) - 1;
+    assert!(input_sums.is_none_or(|sums| sums.len() >= last * width + set));
+    for_row_chunks!(V, part.rows.len(), first, M => {
+        let row = part.rows.start + first;
+        let valid = stage.valid.map(|valid| &valid[row..][..M]);
+        if valid.is_none_or(|valid| valid.contains(&true)) {
+            assert!(stage.scratch.len() >= M * set);
+            // SAFETY: the chunk's rows are rows of the input at this step, with `inputs` numbers each,
+            // and of the hidden state, with `padded >= hidden` numbers each, which nobody writes during
+            // the step; bias and panels hold the blocks' register sets, and the sums those of each row
+            // and block; the scratch holds the tile.
+            unsafe {
+                let h = stage.from.read(row * stage.padded..(row + M) * stage.padded);
+                let tile: [R; M] = if let Some(sums) = input_sums {
+                    load_rows(sums.as_ptr().add(first * width), width)
+                } else {
+                    let seed = R::load(bias.as_ptr());
+                    let x = input.row_ptr(step, row);
+                    let (seeds, strides) = ([seed; M], (input.row_stride(), 1));
+                    sweep_input::<V, C, R, M>(seeds, inputs, x, strides, of_input.as_ptr())
+                };
+                let strides = (stage.padded.cast_signed(), 1);
+                let (h, w) = (h.as_ptr(), of_hidden.as_ptr());
+                let chunk = first / V::TILE_ROWS;
+                let ahead =
+                    next.and_then(|next| Ahead::share(next, hidden, hidden_set, chunk, chunks));
+                let tile = sweep_hidden::<V, C, R, M>(tile, hidden, h, strides, w, ahead);
+                for (m, row) in tile.iter().enumerate() {
+                    row.store(stage.scratch.as_mut_ptr().add(m * set));
                 }
-                for m in 0..M {
-                    if valid.is_none_or(|valid| valid[m]) {
-                        apply_cell::<V, C>(cell, stage, m, row + m, block);
+            }
+            for m in 0..M {
+                if valid.is_none_or(|valid| valid[m]) {
+                    for b in 0..blocks {
+                        apply_cell::<V, C>(cell, stage, m * blocks + b, row + m, block + b);
                     }
                 }
             }
-        });
-    }
+        }
+    });
 }
 
 /// One step of a single row, whose input products are made: G blocks of units side by side.
@@ -484,7 +592,7 @@ fn step_streams<V: Vector, C: Cell, const G: usize, const ZIGZAG: bool>(
     assert!(input_sums.len() == G * set && stage.scratch.len() >= CHUNKS * G * set);
     let at_edge = block == 0 || block + G == geometry.blocks();
     if ZIGZAG && at_edge {
-        let chunks = chunks::<V, C, G>(stage, block);
+        let chunks = chunks::<V, G>(stage, block);
         for turn in 0..CHUNKS {
             let chunk = if stage.backwards {
                 CHUNKS - 1 - turn
@@ -523,7 +631,8 @@ fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
 ) {
     let geometry = stage.job.weights.geometry();
     let (hidden, set) = (geometry.hidden, geometry.register_set());
-    let weights = &stage.job.weights.hidden()[block * hidden * set..][..G * hidden * set];
+    let stream = hidden * geometry.hidden_set();
+    let weights = &stage.job.weights.hidden()[block * stream..][..G * stream];
     let to = &mut stage.scratch[chunk * G * set..][..G * set];
     assert!(sums.len() >= G * set);
     // SAFETY: the sums hold G register sets; the weights hold G streams of `hidden` register sets, of
@@ -532,8 +641,10 @@ fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
     unsafe {
         let seeds: [C::Accumulators<V>; G] = load_rows(sums.as_ptr(), set);
         let h = &stage.from.read(0..hidden)[features.clone()];
-        let from = (weights.as_ptr().add(features.start * set), hidden * set);
-        let tile = sweep_row::<V, _, G>(seeds, features.len(), (h.as_ptr(), 0), from);
+        let start = features.start * geometry.hidden_set();
+        let from = (weights.as_ptr().add(start), stream);
+        let (count, h) = (features.len(), (h.as_ptr(), 0));
+        let tile = sweep_row::<V, _, C::Hidden, G>(seeds, count, h, from);
         for (g, sums) in tile.iter().enumerate() {
             sums.store(to.as_mut_ptr().add(g * set));
         }
@@ -545,14 +656,14 @@ fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
 /// which the nearest cache still has. The sums of the chunks are added in one order, so that results
 /// don't depend on the way; that is why they are not simply summed up backwards.
 #[inline(always)]
-fn chunks<V: Vector, C: Cell, const G: usize>(
+fn chunks<V: Vector, const G: usize>(
     stage: &Stage<'_, V::Element>,
     block: usize,
 ) -> [Range<usize>; CHUNKS] {
     let geometry = stage.job.weights.geometry();
     let hidden = geometry.hidden;
-    let registers = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES * G;
-    let edge = (EDGE_BYTES / (registers * size_of::<V::Element>())).min(hidden);
+    let weights = geometry.hidden_set() * G * size_of::<V::Element>();
+    let edge = (EDGE_BYTES / weights).min(hidden);
     let start = if block == 0 { edge } else { 0 };
     let end = if block + G == geometry.blocks() {
         (hidden - edge).max(start)

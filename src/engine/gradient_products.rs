@@ -5,10 +5,12 @@ use std::ops::Range;
 use super::CACHED_BYTES;
 use super::packing::PANEL_REGISTERS;
 use super::shared::Shared;
-use super::tile::{Ahead, MAX_STREAMS, for_row_chunks, sweep, sweep_ahead, sweep_row};
-use crate::cells::Cell;
+use super::tile::{Ahead, MAX_STREAMS, for_row_chunks, sweep_into, sweep_row};
 use crate::float::Float;
-use crate::simd::{Registers, Vector};
+use crate::simd::{Places, Registers, Span, Vector};
+
+/// All registers of a panel.
+type Panel = Places<0, PANEL_REGISTERS>;
 
 /// The product of accumulator gradients and transposed weights.
 pub(super) struct Product<'a, F> {
@@ -73,7 +75,7 @@ impl<F: Float> Product<'_, F> {
                             .flatten();
                         let strides = (width.cast_signed(), 1);
                         let sums =
-                            sweep_ahead::<V, _, M>(seed, piece, numbers, strides, weights.as_ptr(), ahead);
+                            sweep_into::<V, _, Panel, M>(seed, piece, numbers, strides, (weights.as_ptr(), V::LANES), ahead);
                         for (m, row) in sums.iter().enumerate() {
                             row.store(tile.as_mut_ptr().add(m * panel));
                         }
@@ -104,10 +106,10 @@ fn product_of_row<V: Vector, const G: usize>(
     unsafe {
         let seed = [[zero; PANEL_REGISTERS]; G];
         let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, G>(seed, part, (row.as_ptr(), part), from);
+        let parts = sweep_row::<V, _, Panel, G>(seed, part, (row.as_ptr(), part), from);
         let rest = row.len() - whole;
         let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
-        let [mut sum] = sweep_row::<V, _, 1>([parts[0]], rest, (row, 0), (weights, 0));
+        let [mut sum] = sweep_row::<V, _, Panel, 1>([parts[0]], rest, (row, 0), (weights, 0));
         for part in &parts[1..] {
             sum = Registers::build(|index| sum[index] + part[index]);
         }
@@ -148,28 +150,40 @@ pub(super) unsafe fn pack_features<V: Vector>(
     });
 }
 
-/// Adds, for each packed feature, the sum over all rows of feature times gradients.
+/// Adds, for each packed feature, the sum over all rows of feature times gradients: those of a span of
+/// a register set `R`, one row after the other in `column`. The sums' registers of one feature are
+/// `spread` numbers apart: see [`sweep_into`].
+///
+/// # Safety
+/// As many register sets as there are features are valid for reads and writes at `sums`.
 #[inline(always)]
-pub(super) fn feature_products<V: Vector, C: Cell>(
-    features: &[V::Element],
+pub(super) unsafe fn feature_products<V: Vector, R: Registers<V>, S: Span>(
+    (features, count): (&[V::Element], usize),
     column: &[V::Element],
-    sums: &mut [V::Element],
+    (sums, spread): (*mut V::Element, usize),
 ) {
-    let set = <C::Accumulators<V> as Registers<V>>::COUNT * V::LANES;
-    let (rows, count) = (column.len() / set, sums.len() / set);
+    let rows = column.len() / (S::COUNT * V::LANES);
     assert_eq!(features.len(), rows * count);
     let zero = V::splat(num_traits::Zero::zero());
+    let step = if spread == V::LANES {
+        S::COUNT * V::LANES
+    } else {
+        V::LANES
+    };
     for_row_chunks!(V, count, first, M => {
         let from = &features[first * rows..][..M * rows];
-        let to = &mut sums[first * set..][..M * set];
-        // SAFETY: M features in each of `rows` rows, and as many register sets of gradients; `to`
-        // holds M register sets.
+        // SAFETY: M features in each of `rows` rows, and as many register sets of gradients; the caller
+        // vouches for the sums.
         unsafe {
-            let seed = [C::Accumulators::<V>::build(|_| zero); M];
-            let strides = (1, M.cast_signed());
-            let tile = sweep::<V, _, M>(seed, rows, from.as_ptr(), strides, column.as_ptr());
-            for (m, row) in tile.iter().enumerate() {
-                add_to::<V, _>(to.as_mut_ptr().add(m * set), *row);
+            let seed = [R::build(|_| zero); M];
+            let (from, strides) = (from.as_ptr(), (1, M.cast_signed()));
+            let column = (column.as_ptr(), V::LANES);
+            let tile = sweep_into::<V, R, S, M>(seed, rows, from, strides, column, None);
+            for (m, row) in tile.into_iter().enumerate() {
+                let to = sums.add((first + m) * step);
+                let mut row = row;
+                row.add_span::<S>(to, spread);
+                row.store_span::<S>(to, spread);
             }
         }
     });

@@ -1,17 +1,17 @@
 //! The weights as the engine wants them, and the way back for gradients.
 //!
-//! Masters stay in PyTorch's layout, gate after gate. Packed, the accumulators of one register of
-//! units (a block) stand together, for one feature after the other: `(block, feature, accumulator,
-//! lane)`. A tile reads them in the order in which they stand, and then holds everything that a cell
-//! needs to go on. Where all accumulators of all units are counted through, a column is `(block *
-//! accumulators + accumulator) * lanes + lane`, for unit `block * lanes + lane`.
+//! Masters stay in PyTorch's layout, gate after gate. Packed, the weights of all accumulators of one
+//! register of units (a block) that a product goes to stand together, for one feature after the
+//! other: `(block, feature, accumulator, lane)`. A tile reads them in the order in which they stand,
+//! and then holds everything that a cell needs to go on. Unit `block * lanes + lane` has its columns
+//! at `(block * accumulators + accumulator) * lanes + lane`.
 
 use std::sync::OnceLock;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::workspace::{Buffer, Pool};
-use crate::cells::{Accumulator, CellKind};
+use crate::cells::{CellKind, Feed};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::parameters::AlignedBuffer;
@@ -49,23 +49,53 @@ impl Geometry {
         self.blocks() * self.lanes
     }
 
-    /// Columns of the packed weights: every accumulator of every unit.
+    /// Columns of all accumulators of all units.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.padded_hidden() * self.cell.accumulators().len()
+        self.blocks() * self.register_set()
+    }
+
+    /// Columns of the packed input weights.
+    #[must_use]
+    pub fn input_width(&self) -> usize {
+        self.blocks() * self.input_set()
+    }
+
+    /// Columns of the packed recurrent weights.
+    #[must_use]
+    pub fn hidden_width(&self) -> usize {
+        self.blocks() * self.hidden_set()
     }
 
     /// Numbers in the packed weights without the biases.
     #[must_use]
     pub fn weights(&self) -> usize {
-        self.width()
-            .saturating_mul(self.inputs.saturating_add(self.hidden))
+        let input = self.input_width().saturating_mul(self.inputs);
+        input.saturating_add(self.hidden_width().saturating_mul(self.hidden))
     }
 
     /// Numbers in all accumulators of one register of units.
     #[must_use]
     pub fn register_set(&self) -> usize {
-        self.cell.accumulators().len() * self.lanes
+        self.cell.accumulators() * self.lanes
+    }
+
+    /// Numbers in the accumulators that a tile covers.
+    #[must_use]
+    pub fn tile_set(&self) -> usize {
+        self.cell.tile() * self.lanes
+    }
+
+    /// Numbers in those accumulators of one register of units that take the input product.
+    #[must_use]
+    pub fn input_set(&self) -> usize {
+        self.cell.input().gates.len() * self.lanes
+    }
+
+    /// Numbers in those accumulators of one register of units that take the recurrent product.
+    #[must_use]
+    pub fn hidden_set(&self) -> usize {
+        self.cell.hidden().gates.len() * self.lanes
     }
 
     /// Columns that a product with the accumulators' gradients makes at a time.
@@ -80,14 +110,13 @@ impl Geometry {
         self.padded_hidden() * self.cell.saved()
     }
 
-    /// Calls `act` with each accumulator, each unit and its column.
-    fn columns(&self, mut act: impl FnMut(Accumulator, usize, usize)) {
-        let accumulators = self.cell.accumulators();
-        for (index, &accumulator) in accumulators.iter().enumerate() {
+    /// Calls `act` with each row of a product's master weights, and the block of units and the offset
+    /// in its register set where that row's column is.
+    fn columns(&self, feed: Feed, mut act: impl FnMut(usize, usize, usize)) {
+        for (index, gate) in feed.gates.iter().enumerate() {
             for unit in 0..self.hidden {
                 let (block, lane) = (unit / self.lanes, unit % self.lanes);
-                let column = (block * accumulators.len() + index) * self.lanes + lane;
-                act(accumulator, unit, column);
+                act(gate * self.hidden + unit, block, index * self.lanes + lane);
             }
         }
     }
@@ -108,9 +137,9 @@ pub struct MasterWeights<W> {
 #[derive(Debug)]
 pub struct PackedWeights<F> {
     geometry: Geometry,
-    /// (blocks, inputs, accumulators, lanes).
+    /// (blocks, inputs, accumulators that take the input product, lanes).
     input: AlignedBuffer<F>,
-    /// (blocks, hidden, accumulators, lanes).
+    /// (blocks, hidden, accumulators that take the recurrent product, lanes).
     hidden: AlignedBuffer<F>,
     /// (blocks, accumulators, lanes).
     bias: AlignedBuffer<F>,
@@ -121,9 +150,9 @@ pub struct PackedWeights<F> {
 /// Weights for products with the accumulators' gradients: panels of [`Geometry::panel`] columns.
 #[derive(Debug)]
 pub struct TransposedWeights<F> {
-    /// (panels of inputs, width, panel).
+    /// (panels of inputs, input width, panel).
     input: AlignedBuffer<F>,
-    /// (panels of hidden, width, panel).
+    /// (panels of hidden, hidden width, panel).
     hidden: AlignedBuffer<F>,
 }
 
@@ -134,42 +163,39 @@ impl<F: Float> PackedWeights<F> {
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
     pub fn pack(geometry: Geometry, master: MasterWeights<&[F]>) -> Result<Self> {
         let Geometry { inputs, hidden, .. } = geometry;
-        let width = geometry.width();
-        let mut packed = Self {
-            geometry,
-            input: AlignedBuffer::zeroed(checked_size(&[inputs, width])?)?,
-            hidden: AlignedBuffer::zeroed(checked_size(&[hidden, width])?)?,
-            bias: AlignedBuffer::zeroed(width)?,
-            transposed: OnceLock::new(),
-        };
-        let to_input = packed.input.as_mut_slice();
-        let to_hidden = packed.hidden.as_mut_slice();
-        let to_bias = packed.bias.as_mut_slice();
-        let set = geometry.register_set();
-        geometry.columns(|accumulator, unit, column| {
-            let (block, offset) = (column / set, column % set);
-            let scatter = |to: &mut [F], from: &[F]| {
-                let start = block * set * from.len() + offset;
+        let mut bias = AlignedBuffer::zeroed(geometry.width())?;
+        let mut pack = |feed: Feed, features: usize, weights: &[F], biases: Option<&[F]>| {
+            let set = feed.gates.len() * geometry.lanes;
+            let len = checked_size(&[geometry.blocks(), set, features])?;
+            let mut packed = AlignedBuffer::zeroed(len)?;
+            let to = packed.as_mut_slice();
+            geometry.columns(feed, |row, block, offset| {
+                let start = block * set * features + offset;
+                let from = &weights[row * features..][..features];
                 for (k, &weight) in from.iter().enumerate() {
                     to[start + k * set] = weight;
                 }
-            };
-            if let Some(gate) = accumulator.input_gate {
-                let row = gate * hidden + unit;
-                scatter(to_input, &master.input[row * inputs..][..inputs]);
-                if let Some((bias, _)) = master.biases {
-                    to_bias[column] += bias[row];
+                if let Some(biases) = biases {
+                    let first = block * geometry.register_set() + feed.first * geometry.lanes;
+                    bias.as_mut_slice()[first + offset] += biases[row];
                 }
-            }
-            if let Some(gate) = accumulator.hidden_gate {
-                let row = gate * hidden + unit;
-                scatter(to_hidden, &master.hidden[row * hidden..][..hidden]);
-                if let Some((_, bias)) = master.biases {
-                    to_bias[column] += bias[row];
-                }
-            }
-        });
-        Ok(packed)
+            });
+            Ok(packed)
+        };
+        let cell = geometry.cell;
+        let (of_input, of_hidden) = (
+            master.biases.map(|(bias, _)| bias),
+            master.biases.map(|(_, bias)| bias),
+        );
+        let input = pack(cell.input(), inputs, master.input, of_input)?;
+        let hidden = pack(cell.hidden(), hidden, master.hidden, of_hidden)?;
+        Ok(Self {
+            geometry,
+            input,
+            hidden,
+            bias,
+            transposed: OnceLock::new(),
+        })
     }
 
     /// The sizes.
@@ -178,12 +204,12 @@ impl<F: Float> PackedWeights<F> {
         &self.geometry
     }
 
-    /// (blocks, inputs, accumulators, lanes).
+    /// (blocks, inputs, accumulators that take the input product, lanes).
     pub(super) fn input(&self) -> &[F] {
         self.input.as_slice()
     }
 
-    /// (blocks, hidden, accumulators, lanes).
+    /// (blocks, hidden, accumulators that take the recurrent product, lanes).
     pub(super) fn hidden(&self) -> &[F] {
         self.hidden.as_slice()
     }
@@ -198,17 +224,18 @@ impl<F: Float> PackedWeights<F> {
         if let Some(transposed) = self.transposed.get() {
             return Ok(transposed);
         }
+        let geometry = &self.geometry;
+        let (input, hidden) = (self.input.as_slice(), self.hidden.as_slice());
         let transposed = TransposedWeights {
-            input: self.transpose(self.input.as_slice(), self.geometry.inputs)?,
-            hidden: self.transpose(self.hidden.as_slice(), self.geometry.hidden)?,
+            input: self.transpose(input, geometry.inputs, geometry.input_set())?,
+            hidden: self.transpose(hidden, geometry.hidden, geometry.hidden_set())?,
         };
         Ok(self.transposed.get_or_init(|| transposed))
     }
 
     /// From (blocks, features, register set) to (panels of features, width, panel).
-    fn transpose(&self, from: &[F], features: usize) -> Result<AlignedBuffer<F>> {
-        let (set, panel) = (self.geometry.register_set(), self.geometry.panel());
-        let width = self.geometry.width();
+    fn transpose(&self, from: &[F], features: usize, set: usize) -> Result<AlignedBuffer<F>> {
+        let (width, panel) = (self.geometry.blocks() * set, self.geometry.panel());
         let len = checked_size(&[features.div_ceil(panel), width, panel])?;
         let mut buffer = AlignedBuffer::zeroed(len)?;
         let to = buffer.as_mut_slice();
@@ -224,12 +251,12 @@ impl<F: Float> PackedWeights<F> {
 }
 
 impl<F: Float> TransposedWeights<F> {
-    /// (panels of inputs, width, panel).
+    /// (panels of inputs, input width, panel).
     pub(super) fn input(&self) -> &[F] {
         self.input.as_slice()
     }
 
-    /// (panels of hidden, width, panel).
+    /// (panels of hidden, hidden width, panel).
     pub(super) fn hidden(&self) -> &[F] {
         self.hidden.as_slice()
     }
@@ -239,12 +266,48 @@ impl<F: Float> TransposedWeights<F> {
 #[derive(Debug)]
 pub struct PackedGradients<F: Float> {
     geometry: Geometry,
-    /// (blocks, inputs, accumulators, lanes).
-    pub(super) input: Buffer<F>,
-    /// (blocks, hidden, accumulators, lanes).
-    pub(super) hidden: Buffer<F>,
-    /// (blocks, accumulators, lanes).
-    pub(super) bias: Buffer<F>,
+    pub(super) input: ProductGradients<F>,
+    pub(super) hidden: ProductGradients<F>,
+}
+
+/// The gradients of one product's weights and bias.
+#[derive(Debug)]
+pub(super) struct ProductGradients<F: Float> {
+    /// (blocks, features, accumulators that take the product, lanes).
+    pub weights: Buffer<F>,
+    /// (blocks, accumulators that take the product, lanes).
+    pub bias: Buffer<F>,
+}
+
+impl<F: Float> ProductGradients<F> {
+    fn zeroed(width: usize, features: usize, pool: &Pool<F>) -> Result<Self> {
+        Ok(Self {
+            weights: pool.take_zeroed(checked_size(&[width, features])?)?,
+            bias: pool.take_zeroed(width)?,
+        })
+    }
+
+    /// Adds to gradients in PyTorch's layout.
+    fn unpack(
+        &self,
+        geometry: &Geometry,
+        feed: Feed,
+        weights: &mut [F],
+        mut biases: Option<&mut [F]>,
+    ) {
+        let set = feed.gates.len() * geometry.lanes;
+        let features = weights.len() / (feed.gates.len() * geometry.hidden).max(1);
+        geometry.columns(feed, |row, block, offset| {
+            let start = block * set * features + offset;
+            let to = &mut weights[row * features..][..features];
+            for (k, sum) in to.iter_mut().enumerate() {
+                *sum += self.weights[start + k * set];
+            }
+            if let Some(biases) = &mut biases {
+                biases[row] += self.bias[block * set + offset];
+            }
+        });
+    }
 }
 
 impl<F: Float> PackedGradients<F> {
@@ -253,45 +316,22 @@ impl<F: Float> PackedGradients<F> {
     /// # Errors
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
     pub fn zeroed(geometry: Geometry, pool: &Pool<F>) -> Result<Self> {
-        let width = geometry.width();
+        let (input, hidden) = (geometry.input_width(), geometry.hidden_width());
         Ok(Self {
             geometry,
-            input: pool.take_zeroed(checked_size(&[width, geometry.inputs])?)?,
-            hidden: pool.take_zeroed(checked_size(&[width, geometry.hidden])?)?,
-            bias: pool.take_zeroed(width)?,
+            input: ProductGradients::zeroed(input, geometry.inputs, pool)?,
+            hidden: ProductGradients::zeroed(hidden, geometry.hidden, pool)?,
         })
     }
 
     /// Adds to gradients in PyTorch's layout.
     pub fn unpack(&self, master: MasterWeights<&mut [F]>) {
-        let Geometry { inputs, hidden, .. } = self.geometry;
-        let (from_input, from_hidden) = (&self.input[..], &self.hidden[..]);
-        let from_bias = &self.bias[..];
-        let mut biases = master.biases;
-        let set = self.geometry.register_set();
-        self.geometry.columns(|accumulator, unit, column| {
-            let (block, offset) = (column / set, column % set);
-            let gather = |to: &mut [F], from: &[F]| {
-                let start = block * set * to.len() + offset;
-                for (k, sum) in to.iter_mut().enumerate() {
-                    *sum += from[start + k * set];
-                }
-            };
-            if let Some(gate) = accumulator.input_gate {
-                let row = gate * hidden + unit;
-                gather(&mut master.input[row * inputs..][..inputs], from_input);
-                if let Some((bias, _)) = &mut biases {
-                    bias[row] += from_bias[column];
-                }
-            }
-            if let Some(gate) = accumulator.hidden_gate {
-                let row = gate * hidden + unit;
-                gather(&mut master.hidden[row * hidden..][..hidden], from_hidden);
-                if let Some((_, bias)) = &mut biases {
-                    bias[row] += from_bias[column];
-                }
-            }
-        });
+        let geometry = &self.geometry;
+        let (of_input, of_hidden) = master.biases.unzip();
+        let (input, hidden) = (geometry.cell.input(), geometry.cell.hidden());
+        self.input.unpack(geometry, input, master.input, of_input);
+        self.hidden
+            .unpack(geometry, hidden, master.hidden, of_hidden);
     }
 }
 

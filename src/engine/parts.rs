@@ -80,7 +80,7 @@ impl Cutting {
         }
         let together = work.calls.min(members);
         let members = members / together;
-        let operations = [2, work.rows, geometry.width(), geometry.hidden]
+        let operations = [2, work.rows, geometry.hidden_width(), geometry.hidden]
             .into_iter()
             .fold(1, usize::saturating_mul);
         let panels = geometry.blocks().div_ceil(PANEL_REGISTERS);

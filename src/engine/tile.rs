@@ -1,6 +1,7 @@
 //! The register tile: a few rows of sums that stay in registers while they sweep over weights.
 
-use crate::simd::{Registers, Vector};
+use crate::cells::Cell;
+use crate::simd::{All, Registers, Span, Vector};
 
 /// Weights that will be needed next, which a tile brings nearer while it computes. Without it, the
 /// first rows of every panel wait for weights from far away, and while the others find them in the
@@ -49,51 +50,62 @@ pub unsafe fn sweep<V: Vector, R: Registers<V>, const M: usize>(
     strides: (isize, isize),
     weights: *const V::Element,
 ) -> [R; M] {
-    let nothing = Ahead {
-        from: weights,
-        bytes: 0,
-    };
     // SAFETY: as the caller vouches.
-    unsafe { sweep_lines::<V, R, M, 0>(sums, count, rows, strides, weights, nothing) }
+    unsafe {
+        let weights = (weights, V::LANES);
+        sweep_into::<V, R, All<V, R>, M>(sums, count, rows, strides, weights, None)
+    }
 }
 
-/// As [`sweep`], bringing other weights nearer meanwhile.
+/// As [`sweep`], with weights for some registers of the sums only, and bringing other weights nearer
+/// meanwhile. The weights' registers of one step are `spread` numbers apart: they follow each other, or
+/// each comes from a panel of its own of one register a step.
 ///
 /// # Safety
-/// As there.
+/// As there; a register set of weights has the registers of the span.
 #[inline(always)]
-pub unsafe fn sweep_ahead<V: Vector, R: Registers<V>, const M: usize>(
+pub unsafe fn sweep_into<V: Vector, R: Registers<V>, S: Span, const M: usize>(
     sums: [R; M],
     count: usize,
     rows: *const V::Element,
     strides: (isize, isize),
-    weights: *const V::Element,
+    weights: (*const V::Element, usize),
     ahead: Option<Ahead<V::Element>>,
 ) -> [R; M] {
+    let nothing = Ahead {
+        from: weights.0,
+        bytes: 0,
+    };
     // SAFETY: as the caller vouches.
     unsafe {
         match ahead {
-            None => sweep::<V, R, M>(sums, count, rows, strides, weights),
+            None => sweep_lines::<V, R, S, M, 0>(sums, count, rows, strides, weights, nothing),
             Some(ahead) => {
-                sweep_lines::<V, R, M, LINES_AHEAD>(sums, count, rows, strides, weights, ahead)
+                sweep_lines::<V, R, S, M, LINES_AHEAD>(sums, count, rows, strides, weights, ahead)
             }
         }
     }
 }
 
-/// See [`sweep`]; brings `LINES` cache lines nearer with every step.
+/// See [`sweep_into`]; brings `LINES` cache lines nearer with every step.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn sweep_lines<V: Vector, R: Registers<V>, const M: usize, const LINES: usize>(
+unsafe fn sweep_lines<V: Vector, R: Registers<V>, S: Span, const M: usize, const LINES: usize>(
     mut sums: [R; M],
     count: usize,
     mut rows: *const V::Element,
     (row_stride, step): (isize, isize),
-    mut weights: *const V::Element,
+    (mut weights, spread): (*const V::Element, usize),
     mut ahead: Ahead<V::Element>,
 ) -> [R; M] {
+    // Panels of one step are equal either way.
+    let weights_step = if spread == V::LANES {
+        S::COUNT * V::LANES
+    } else {
+        V::LANES
+    };
     for _ in 0..count {
         for line in 0..LINES {
             V::prefetch(ahead.from.wrapping_byte_add(line * 64));
@@ -109,15 +121,15 @@ unsafe fn sweep_lines<V: Vector, R: Registers<V>, const M: usize, const LINES: u
             }
             // One register of weights after the other: with few registers there is only room for one
             // beside the sums and the rows' numbers.
-            for index in 0..R::COUNT {
-                let w = V::load(weights.wrapping_add(index * V::LANES));
+            for index in 0..S::COUNT {
+                let w = V::load(weights.wrapping_add(index * spread));
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    sum.set(index, x.mul_add(w, sum.get(index)));
+                    sum.set(S::START + index, x.mul_add(w, sum.get(S::START + index)));
                 }
             }
         }
         rows = rows.wrapping_offset(step);
-        weights = weights.wrapping_add(R::COUNT * V::LANES);
+        weights = weights.wrapping_add(weights_step);
     }
     sums
 }
@@ -145,18 +157,21 @@ pub unsafe fn load_rows<V: Vector, R: Registers<V>, const M: usize>(
 /// The most rows that a tile of any instruction set has.
 pub const MAX_TILE_ROWS: usize = 6;
 
+/// The most blocks of units that a tile covers.
+pub const MAX_TILE_BLOCKS: usize = 4;
+
 /// The most streams of weights that a single row multiplies side by side on any instruction set.
 pub const MAX_STREAMS: usize = 4;
 
-/// Adds one row times `G` streams of weights to `G` register sets of sums: with a single row, this
-/// keeps as many sums in flight as a tile of rows does. Stream g starts `row_stream * g` numbers into
-/// the row: zero for different columns of the weights, more for different parts of the row.
+/// Adds one row times `G` streams of weights to some registers of `G` sets of sums: with a single row,
+/// this keeps as many sums in flight as a tile of rows does. Stream g starts `row_stream * g` numbers
+/// into the row: zero for different columns of the weights, more for different parts of the row.
 ///
 /// # Safety
 /// For each stream g below `G`, `count` numbers at `row + g * row_stream` are valid for reads, and so
-/// are `count` register sets at `weights + g * stream`.
+/// are `count` register sets of the span's registers at `weights + g * stream`.
 #[inline(always)]
-pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
+pub unsafe fn sweep_row<V: Vector, R: Registers<V>, S: Span, const G: usize>(
     mut sums: [R; G],
     count: usize,
     (row, row_stream): (*const V::Element, usize),
@@ -170,15 +185,59 @@ pub unsafe fn sweep_row<V: Vector, R: Registers<V>, const G: usize>(
             let mut number = row.add(k);
             for sum in &mut sums {
                 let x = V::splat(*number);
-                let w = R::load(from);
-                *sum = R::build(|index| x.mul_add(w.get(index), sum.get(index)));
+                for index in 0..S::COUNT {
+                    let w = V::load(from.wrapping_add(index * V::LANES));
+                    sum.set(S::START + index, x.mul_add(w, sum.get(S::START + index)));
+                }
                 from = from.wrapping_add(stream);
                 number = number.wrapping_add(row_stream);
             }
         }
-        weights = weights.wrapping_add(R::COUNT * V::LANES);
+        weights = weights.wrapping_add(S::COUNT * V::LANES);
     }
     sums
+}
+
+/// Blocks of units, as tiles take them: several at a time where a cell has few
+/// accumulators, and what is left one by one.
+#[derive(Debug, Clone, Copy)]
+pub struct Tiles {
+    /// How many blocks a tile takes at a time.
+    wide: usize,
+    groups: usize,
+    single: usize,
+}
+
+impl Tiles {
+    /// So many blocks.
+    #[inline(always)]
+    pub fn new<V: Vector, C: Cell>(blocks: usize) -> Self {
+        let wide =
+            <C::Tile<V> as Registers<V>>::COUNT / <C::Accumulators<V> as Registers<V>>::COUNT;
+        Self {
+            wide,
+            groups: blocks / wide,
+            single: blocks % wide,
+        }
+    }
+
+    /// How many tiles there are.
+    pub fn count(self) -> usize {
+        self.groups + self.single
+    }
+
+    /// The first block of one of the tiles, and whether it takes several.
+    #[inline(always)]
+    pub fn place(self, index: usize) -> (usize, bool) {
+        if index < self.groups {
+            (index * self.wide, true)
+        } else {
+            (
+                self.groups * self.wide + index - self.groups,
+                self.wide == 1,
+            )
+        }
+    }
 }
 
 /// Calls `$tile` with a constant number of rows, for each chunk of at most the instruction set's

@@ -9,6 +9,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 pub use dispatch::{InstructionSet, Kernel, SimdFloat, VARIABLE, dispatch};
@@ -192,6 +193,59 @@ pub trait Registers<V: Vector>: Copy {
             unsafe { self.get(index).store(to.add(index * V::LANES)) };
         }
     }
+
+    /// Writes some of the registers, `spread` numbers apart.
+    ///
+    /// # Safety
+    /// Their numbers are valid for writes.
+    #[inline(always)]
+    unsafe fn store_span<S: Span>(&self, to: *mut V::Element, spread: usize) {
+        for index in 0..S::COUNT {
+            // SAFETY: the caller vouches for these registers.
+            unsafe { self.get(S::START + index).store(to.add(index * spread)) };
+        }
+    }
+
+    /// Adds registers in memory, `spread` numbers apart, to some of these.
+    ///
+    /// # Safety
+    /// Their numbers are valid for reads.
+    #[inline(always)]
+    unsafe fn add_span<S: Span>(&mut self, from: *const V::Element, spread: usize) {
+        for index in 0..S::COUNT {
+            // SAFETY: the caller vouches for these registers.
+            let values = unsafe { V::load(from.add(index * spread)) };
+            self.set(S::START + index, self.get(S::START + index) + values);
+        }
+    }
+}
+
+/// Registers of a set that stand one after the other.
+pub trait Span {
+    /// The first of them.
+    const START: usize;
+    /// Behind the last of them.
+    const END: usize;
+    /// How many.
+    const COUNT: usize = Self::END - Self::START;
+}
+
+/// The registers from `START` to before `END`.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<const START: usize, const END: usize>;
+
+impl<const START: usize, const END: usize> Span for Places<START, END> {
+    const START: usize = START;
+    const END: usize = END;
+}
+
+/// All registers of a set.
+#[derive(Debug, Clone, Copy)]
+pub struct All<V, R>(PhantomData<(V, R)>);
+
+impl<V: Vector, R: Registers<V>> Span for All<V, R> {
+    const START: usize = 0;
+    const END: usize = R::COUNT;
 }
 
 /// Arrays of registers; written out for each length, so that nothing depends on a loop being

@@ -9,10 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recurrust as rr
+from reference.gru import ReferenceGRU
 from reference.lstm import ReferenceLSTM
+from reference.rnn import ReferenceRNN
 
 Arrays = dict[str, NDArray[Any]]
-State = tuple[NDArray[Any], NDArray[Any]]
+State = Any  # (h, c) of an LSTM, h alone of the others
+
+KINDS = ("LSTM", "GRU", "RNN")
+# How large weights may be before several layers of a few units amplify rounding errors.
+SCALES = {"LSTM": 0.7, "GRU": 0.5, "RNN": 0.4}
+REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
 
 
 def randomize(layer: Any, rng: np.random.Generator, scale: float = 0.7) -> None:
@@ -26,65 +33,69 @@ def gradients_of(layer: Any) -> Arrays:
     return {name: parameter.grad.copy() for name, parameter in layer.named_parameters()}
 
 
+def named_state(state: State, prefix: str, suffix: str) -> Arrays:
+    """The parts of a state by name."""
+    parts = state if isinstance(state, tuple) else (state,)
+    return {f"{prefix}{name}{suffix}": part for name, part in zip(("h", "c"), parts, strict=False)}
+
+
 def outputs_of(y: NDArray[Any], state: State, prefix: str = "") -> Arrays:
     """What a forward pass returns, by name."""
-    return {f"{prefix}y": y, f"{prefix}h_n": state[0], f"{prefix}c_n": state[1]}
+    return {f"{prefix}y": y, **named_state(state, prefix, "_n")}
 
 
-def reference_of(layer: rr.LSTM) -> ReferenceLSTM:
+def reference_of(layer: rr.LSTM | rr.GRU | rr.RNN) -> Any:
     """The reference with the weights and options of a layer."""
-    config = layer.config
-    return ReferenceLSTM(
-        layer.state_dict(),
-        **{
-            name: config[name]
-            for name in (
-                "num_layers",
-                "batch_first",
-                "bidirectional",
-                "reverse",
-                "merge_mode",
-                "return_sequences",
-            )
-        },
-    )
+    sizes = ("input_size", "hidden_size", "bias", "dtype")
+    options = {name: value for name, value in layer.config.items() if name not in sizes}
+    return REFERENCES[type(layer).__name__](layer.state_dict(), **options)
 
 
 @dataclass(frozen=True)
 class Case:
     """A layer, the operands of its forward pass, and the gradients that come back."""
 
-    layer: rr.LSTM
+    layer: Any
     x: NDArray[Any]
-    state: State | None
+    state: State  # or None
     flags: Arrays  # lengths, mask, resets: those in use
     dy: NDArray[Any] | None
     dhn: NDArray[Any] | None
-    dcn: NDArray[Any] | None
+    dcn: NDArray[Any] | None  # None without a cell state too
 
     def forward(self) -> tuple[NDArray[Any], State, Any]:
         """The layer's forward pass with a cache."""
-        return self.layer.forward_with_cache(self.x, self.state, **self.flags)
+        kept: tuple[NDArray[Any], State, Any]
+        kept = self.layer.forward_with_cache(self.x, self.state, **self.flags)
+        return kept
+
+    @property
+    def dstate(self) -> Any:
+        """The gradient of the final state."""
+        return (self.dhn, self.dcn) if isinstance(self.layer, rr.LSTM) else self.dhn
 
     def backward(self, cache: Any) -> tuple[NDArray[Any], State]:
         """The layer's backward pass; adds to the gradients."""
-        return self.layer.backward(self.dy, (self.dhn, self.dcn), cache=cache)
+        back: tuple[NDArray[Any], State] = self.layer.backward(self.dy, self.dstate, cache=cache)
+        return back
 
     def by_recurrust(self) -> tuple[Arrays, Arrays]:
         """Outputs and gradients by name, from recurrust."""
         plain = self.layer(self.x, self.state, **self.flags)
         *kept, cache = self.forward()
         self.layer.zero_grad()
-        dx, (dh0, dc0) = self.backward(cache)
-        gradients = {"x": dx, "h0": dh0, "c0": dc0, **gradients_of(self.layer)}
+        dx, dstate = self.backward(cache)
+        gradients = {"x": dx, **named_state(dstate, "", "0"), **gradients_of(self.layer)}
         return outputs_of(*kept) | outputs_of(*plain, prefix="uncached "), gradients
 
     def by_reference(self) -> tuple[Arrays, Arrays]:
         """Outputs and gradients by name, from the reference."""
         reference = reference_of(self.layer)
         y, state, tape = reference.forward(self.x, self.state, **self.flags)
-        back = reference.backward(tape, self.dy, self.dhn, self.dcn)
-        gradients = {"x": back.x, "h0": back.h0, "c0": back.c0, **back.parameters}
+        dstates = (self.dhn, self.dcn) if isinstance(self.layer, rr.LSTM) else (self.dhn,)
+        back = reference.backward(tape, self.dy, *dstates)
+        initial = (back.h0, back.c0) if isinstance(self.layer, rr.LSTM) else back.h0
+        gradients = {"x": back.x, **named_state(initial, "", "0"), **back.parameters}
         return outputs_of(y, state) | outputs_of(y, state, prefix="uncached "), gradients
 
 
@@ -95,15 +106,16 @@ def make_case(
     input_size: int,
     hidden_size: int,
     *,
+    kind: str = "LSTM",
     flags: tuple[str, ...] = (),
     state: bool = True,
     loss_on: tuple[str, ...] = ("y", "h", "c"),
     **options: Any,
 ) -> Case:
     """A layer and operands: `flags` says which of lengths, mask and resets are used."""
-    layer = rr.LSTM(input_size, hidden_size, **options)
+    layer = getattr(rr, kind)(input_size, hidden_size, **options)
     dtype = layer.dtype
-    randomize(layer, rng)
+    randomize(layer, rng, SCALES[kind])
 
     def normal(*shape: int) -> NDArray[Any]:
         return rng.normal(size=shape).astype(dtype)
@@ -116,13 +128,15 @@ def make_case(
         "mask": rng.random(layout) < 0.7,
         "resets": rng.random(layout) < 0.25,
     }
+    pair = kind == "LSTM"
+    initial = (normal(*states), normal(*states)) if pair else normal(*states)
     output = (*layout, layer.output_size) if layer.return_sequences else (B, layer.output_size)
     return Case(
         layer,
         normal(*layout, input_size),
-        (normal(*states), normal(*states)) if state else None,
+        initial if state else None,
         {name: drawn[name] for name in flags},
         normal(*output) if "y" in loss_on else None,
         normal(*states) if "h" in loss_on else None,
-        normal(*states) if "c" in loss_on else None,
+        normal(*states) if pair and "c" in loss_on else None,
     )

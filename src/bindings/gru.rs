@@ -1,0 +1,135 @@
+//! `GRU` and `GRUCell`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::cell::{self, RecurrentCell};
+use super::options::Keywords;
+use super::recurrent::{self, KEYWORDS, RecurrentLayer};
+use crate::cells::{self, CellKind};
+
+/// Names of the states.
+const STATES: &[&str] = &["h"];
+
+/// Gated recurrent units (Cho et al. 2014).
+///
+/// ``y, h = gru(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are explained
+/// at ``forward_with_cache``. The state is the hidden state alone, an array.
+///
+/// Gate order (r, z, n), parameter names, state shapes and defaults are PyTorch's. With
+/// ``a = W_ih x + b_ih + W_hh h + b_hh`` of the gates r and z::
+///
+///     r = sigmoid(a_r)    z = sigmoid(a_z)    n = tanh(W_in x + b_in + r (W_hn h + b_hn))
+///     h' = (1 - z) n + z h
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units of each direction of each layer, 1 or more.
+/// num_layers : int, default 1
+///     Layers on top of each other, 1 to 10,000.
+/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed
+///     As for `LSTM`.
+/// reset_after : bool, default True
+///     Whether the reset gate acts after the candidate's recurrent product, as in PyTorch and Keras.
+///     False, before it, is not available yet.
+/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
+/// variational, zoneout, zoneout_eval, clip, layer_norm, init
+///     Not available yet: anything but the default raises ``ConfigError``.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value; the message names it.
+/// MemoryError
+///     If the weights don't fit.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> gru = rr.GRU(3, 5, seed=0)
+/// >>> y, h = gru(np.zeros((7, 2, 3), np.float32))
+/// >>> y.shape, h.shape
+/// ((7, 2, 5), (1, 2, 5))
+#[pyclass(name = "GRU", frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
+pub struct Gru;
+
+#[pymethods]
+impl Gru {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, num_layers = None, **keywords), text_signature = "(input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, bidirectional=False, reverse=False, merge_mode='concat', return_sequences=True, dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, output_dropout=0.0, update_dropout=0.0, weight_dropout=0.0, variational=True, zoneout=0.0, zoneout_eval='expectation', clip=None, layer_norm=False, reset_after=True, init='torch', dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        num_layers: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let keywords = Keywords::new("GRU", keywords, &[KEYWORDS, &["reset_after"]])?;
+        keywords.later("reset_after", true)?;
+        let base = recurrent::layer(
+            CellKind::Gru(cells::Gru),
+            STATES,
+            [input_size, hidden_size],
+            num_layers,
+            &keywords,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}
+
+/// One step of gated recurrent units, ``h = cell(x, h)``; see ``GRU`` for the equations.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.GRUCell(3, 5, seed=0)
+/// >>> h = cell(np.zeros((2, 3), np.float32))
+/// >>> h.shape
+/// (2, 5)
+#[pyclass(name = "GRUCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
+pub struct GruCell;
+
+#[pymethods]
+impl GruCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let base = cell::cell(
+            CellKind::Gru(cells::Gru),
+            STATES,
+            [input_size, hidden_size],
+            bias,
+            dtype,
+            seed,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}

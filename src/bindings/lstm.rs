@@ -1,0 +1,158 @@
+//! `LSTM` and `LSTMCell`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::cell::{self, RecurrentCell};
+use super::options::Keywords;
+use super::recurrent::{self, KEYWORDS, RecurrentLayer};
+use crate::cells::{self, CellKind};
+
+/// Names of the states.
+const STATES: &[&str] = &["h", "c"];
+
+/// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
+///
+/// ``y, state = lstm(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are
+/// explained at ``forward_with_cache``.
+///
+/// Gate order, parameter names, state shapes and defaults are PyTorch's. With
+/// ``a = W_ih x + b_ih + W_hh h + b_hh`` of each gate::
+///
+///     i = sigmoid(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
+///     c' = f c + i g      h' = o tanh(c')
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units of each direction of each layer, 1 or more.
+/// num_layers : int, default 1
+///     Layers on top of each other, 1 to 10,000.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// batch_first : bool, default False
+///     Whether x and y are (B, T, F) rather than (T, B, F). States never are.
+/// bidirectional : bool, default False
+///     Whether a second direction runs backwards; its parameters end in ``_reverse``.
+/// reverse : bool, default False
+///     One direction that runs backwards, with outputs in the input's order.
+/// merge_mode : {"concat", "sum", "average", "mul"}, default "concat"
+///     How two directions become one, in every layer.
+/// return_sequences : bool, default True
+///     Whether y has every step, or only the final hidden state.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights, uniform in +-1/sqrt(hidden_size); without it they come from
+///     the process-wide stream (``manual_seed``).
+/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
+/// variational, zoneout, zoneout_eval, proj_size, peephole, coupled, clip, layer_norm, \
+/// forget_bias, init
+///     Not available yet: anything but the default raises ``ConfigError``.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value; the message names it.
+/// MemoryError
+///     If the weights don't fit.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> lstm = rr.LSTM(3, 5, seed=0)
+/// >>> y, (h, c) = lstm(np.zeros((7, 2, 3), np.float32))
+/// >>> y.shape, h.shape
+/// ((7, 2, 5), (1, 2, 5))
+#[pyclass(name = "LSTM", frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
+pub struct Lstm;
+
+#[pymethods]
+impl Lstm {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, num_layers = None, **keywords), text_signature = "(input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, bidirectional=False, reverse=False, merge_mode='concat', return_sequences=True, dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, output_dropout=0.0, update_dropout=0.0, weight_dropout=0.0, variational=True, zoneout=0.0, zoneout_eval='expectation', proj_size=0, peephole=False, coupled=False, clip=None, layer_norm=False, forget_bias=None, init='torch', dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        num_layers: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let keywords = Keywords::new(
+            "LSTM",
+            keywords,
+            &[
+                KEYWORDS,
+                &["proj_size", "peephole", "coupled", "forget_bias"],
+            ],
+        )?;
+        keywords.later("proj_size", 0)?;
+        keywords.later("peephole", false)?;
+        keywords.later("coupled", false)?;
+        keywords.later_values(&["forget_bias"])?;
+        let base = recurrent::layer(
+            CellKind::Lstm(cells::Lstm),
+            STATES,
+            [input_size, hidden_size],
+            num_layers,
+            &keywords,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}
+
+/// One step of a long short-term memory, ``h, c = cell(x, (h, c))``; see ``LSTM`` for the equations.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.LSTMCell(3, 5, seed=0)
+/// >>> h, c = cell(np.zeros((2, 3), np.float32))
+/// >>> h.shape
+/// (2, 5)
+#[pyclass(name = "LSTMCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
+pub struct LstmCell;
+
+#[pymethods]
+impl LstmCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let base = cell::cell(
+            CellKind::Lstm(cells::Lstm),
+            STATES,
+            [input_size, hidden_size],
+            bias,
+            dtype,
+            seed,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}

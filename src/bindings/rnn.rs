@@ -1,0 +1,148 @@
+//! `RNN` and `RNNCell`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::cell::{self, RecurrentCell};
+use super::options::{self, Keywords};
+use super::recurrent::{self, KEYWORDS, RecurrentLayer};
+use crate::cells::{CellKind, Nonlinearity, Rnn as Cell};
+
+/// Names of the states.
+const STATES: &[&str] = &["h"];
+
+/// Names of the nonlinearities.
+const NONLINEARITY_NAMES: [&str; 2] = ["tanh", "relu"];
+
+/// The cell with the nonlinearity at an index of the names.
+fn kind(nonlinearity: usize) -> CellKind {
+    let nonlinearity = [Nonlinearity::Tanh, Nonlinearity::Relu][nonlinearity];
+    CellKind::Rnn(Cell { nonlinearity })
+}
+
+/// The simple recurrent network (Elman 1990).
+///
+/// ``y, h = rnn(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are explained
+/// at ``forward_with_cache``. The state is the hidden state alone, an array.
+///
+/// Parameter names, state shapes and defaults are PyTorch's::
+///
+///     h' = tanh(W_ih x + b_ih + W_hh h + b_hh)
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units of each direction of each layer, 1 or more.
+/// num_layers : int, default 1
+///     Layers on top of each other, 1 to 10,000.
+/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed
+///     As for `LSTM`.
+/// nonlinearity : {"tanh", "relu"}, default "tanh"
+///     What is made of the sum: its hyperbolic tangent, or the larger one of it and 0 (Le, Jaitly and
+///     Hinton 2015).
+/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
+/// variational, zoneout, zoneout_eval, clip, layer_norm, init
+///     Not available yet: anything but the default raises ``ConfigError``.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value; the message names it.
+/// MemoryError
+///     If the weights don't fit.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> rnn = rr.RNN(3, 5, nonlinearity="relu", seed=0)
+/// >>> y, h = rnn(np.zeros((7, 2, 3), np.float32))
+/// >>> y.shape, h.shape
+/// ((7, 2, 5), (1, 2, 5))
+#[pyclass(name = "RNN", frozen, subclass, extends = RecurrentLayer, module = "recurrust._core")]
+pub struct Rnn;
+
+#[pymethods]
+impl Rnn {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, num_layers = None, **keywords), text_signature = "(input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, bidirectional=False, reverse=False, merge_mode='concat', return_sequences=True, dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, output_dropout=0.0, update_dropout=0.0, weight_dropout=0.0, variational=True, zoneout=0.0, zoneout_eval='expectation', clip=None, layer_norm=False, nonlinearity='tanh', init='torch', dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        num_layers: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let keywords = Keywords::new("RNN", keywords, &[KEYWORDS, &["nonlinearity"]])?;
+        let nonlinearity = keywords.choice("nonlinearity", &NONLINEARITY_NAMES)?;
+        let base = recurrent::layer(
+            kind(nonlinearity),
+            STATES,
+            [input_size, hidden_size],
+            num_layers,
+            &keywords,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}
+
+/// One step of a simple recurrent network, ``h = cell(x, h)``; see ``RNN`` for the equations.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// nonlinearity : {"tanh", "relu"}, default "tanh"
+///     What is made of the sum.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.RNNCell(3, 5, seed=0)
+/// >>> h = cell(np.zeros((2, 3), np.float32))
+/// >>> h.shape
+/// (2, 5)
+#[pyclass(name = "RNNCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
+pub struct RnnCell;
+
+#[pymethods]
+impl RnnCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, nonlinearity = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, nonlinearity='tanh', dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        nonlinearity: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let nonlinearity = nonlinearity.map_or(Ok(0), |name| {
+            options::choice("nonlinearity", name, &NONLINEARITY_NAMES)
+        })?;
+        let base = cell::cell(
+            kind(nonlinearity),
+            STATES,
+            [input_size, hidden_size],
+            bias,
+            dtype,
+            seed,
+        )?;
+        Ok(base.add_subclass(Self))
+    }
+}

@@ -1,0 +1,81 @@
+//! The simple recurrent network (Elman 1990).
+
+use super::Cell;
+use crate::simd::{Places, Vector};
+
+/// What the simple recurrent network makes of its pre-activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nonlinearity {
+    /// The hyperbolic tangent.
+    #[default]
+    Tanh,
+    /// The larger one of the number and zero (Le, Jaitly and Hinton 2015).
+    Relu,
+}
+
+/// The cell of the simple recurrent network.
+///
+/// ```text
+/// h' = tanh(W_ih x + b_ih + W_hh h + b_hh)     or max(0, ...)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rnn {
+    /// What is made of the pre-activation.
+    pub nonlinearity: Nonlinearity,
+}
+
+impl Cell for Rnn {
+    /// The pre-activation.
+    type Accumulators<V: Vector> = [V; 1];
+    type Tile<V: Vector> = [V; 4];
+    type Input = Places<0, 1>;
+    type Hidden = Places<0, 1>;
+    /// Hidden state h.
+    type States<V: Vector> = [V; 1];
+    /// The new hidden state.
+    type Saved<V: Vector> = [V; 1];
+
+    const PHASES: usize = 1;
+
+    fn gates(&self) -> usize {
+        1
+    }
+
+    fn input_gates(&self) -> &'static [usize] {
+        &[0]
+    }
+
+    fn hidden_gates(&self) -> &'static [usize] {
+        &[0]
+    }
+
+    #[inline(always)]
+    fn forward<V: Vector>(&self, [a]: [V; 1], _: [V; 1]) -> ([V; 1], [V; 1]) {
+        let zero = V::splat(num_traits::Zero::zero());
+        let h_new = match self.nonlinearity {
+            Nonlinearity::Tanh => a.tanh(),
+            Nonlinearity::Relu => a.at_least(zero),
+        }
+        .flush_tiny();
+        ([h_new], [h_new])
+    }
+
+    #[inline(always)]
+    fn backward<V: Vector>(
+        &self,
+        [h_new]: [V; 1],
+        _: [V; 1],
+        [dh_new]: [V; 1],
+    ) -> ([V; 1], [V; 1]) {
+        let one = V::splat(num_traits::One::one());
+        let zero = V::splat(num_traits::Zero::zero());
+        let da = match self.nonlinearity {
+            // tanh' = 1 - t^2.
+            Nonlinearity::Tanh => dh_new * (one - h_new * h_new),
+            // 1 above zero, else 0.
+            Nonlinearity::Relu => dh_new.zero_from(-h_new, zero),
+        };
+        // The previous hidden state acts through the accumulator only.
+        ([da.flush_tiny()], [zero])
+    }
+}
