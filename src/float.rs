@@ -87,10 +87,12 @@ impl Float for f32 {
     const LOWEST_EXPONENT: Self = -125.0;
 
     #[inline]
+    #[allow(clippy::cast_possible_truncation)] // an integer
     fn scale(self, n: Self) -> Self {
         // The integer's bits go above the 23 bits of the fraction, onto the exponent.
-        let exponent = (n + Self::SHIFT).to_bits() << 23;
-        Self::from_bits(self.to_bits().wrapping_add(exponent))
+        // NaN counts as 0, so that it stays in `self`.
+        let exponent = (n as i32) << 23;
+        Self::from_bits(self.to_bits().wrapping_add_signed(exponent))
     }
 }
 
@@ -112,9 +114,11 @@ impl Float for f64 {
     const LOWEST_EXPONENT: Self = -1021.0;
 
     #[inline]
+    #[allow(clippy::cast_possible_truncation)] // an integer
     fn scale(self, n: Self) -> Self {
         // The integer's bits go above the 52 bits of the fraction, onto the exponent.
-        let exponent = (n + Self::SHIFT).to_bits() << 52;
-        Self::from_bits(self.to_bits().wrapping_add(exponent))
+        // NaN counts as 0, so that it stays in `self`.
+        let exponent = i64::from(n as i32) << 52;
+        Self::from_bits(self.to_bits().wrapping_add_signed(exponent))
     }
 }

@@ -8,28 +8,44 @@ use crate::float::Float;
 /// The environment variable that forces a lower instruction set than the processor's best.
 pub const VARIABLE: &str = "RECURRUST_ISA";
 
-/// An instruction set, from the lowest to the highest.
+/// An instruction set of the architecture, from the lowest to the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InstructionSet {
     /// Whatever the compiler's target surely has.
     Portable,
     /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 (F, DQ, VL).
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON, which every aarch64 has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl InstructionSet {
     /// All of them.
+    #[cfg(target_arch = "x86_64")]
     pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    /// All of them.
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: [Self; 2] = [Self::Portable, Self::Neon];
+    /// All of them.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub const ALL: [Self; 1] = [Self::Portable];
 
     /// What users call it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "scalar",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
         }
     }
 
@@ -54,8 +70,8 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
         }
     }
 
@@ -65,11 +81,11 @@ impl InstructionSet {
         static CURRENT: OnceLock<InstructionSet> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             let wanted = std::env::var(VARIABLE).unwrap_or_default();
-            let limit = Self::named(&wanted).unwrap_or(Self::Avx512);
+            let limit = Self::named(&wanted);
             Self::ALL
                 .into_iter()
                 .rev()
-                .find(|set| *set <= limit && set.is_available())
+                .find(|set| limit.is_none_or(|limit| *set <= limit) && set.is_available())
                 .unwrap_or(Self::Portable)
         })
     }
@@ -79,8 +95,12 @@ impl InstructionSet {
     pub fn lanes<F: SimdFloat>(self) -> usize {
         match self {
             Self::Portable => F::Portable::LANES,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => F::Avx2::LANES,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => F::Avx512::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => F::Neon::LANES,
         }
     }
 }
@@ -90,37 +110,34 @@ pub trait SimdFloat: Float {
     /// For any processor.
     type Portable: Vector<Element = Self>;
     /// For AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
     type Avx2: Vector<Element = Self>;
     /// For AVX-512.
+    #[cfg(target_arch = "x86_64")]
     type Avx512: Vector<Element = Self>;
+    /// For NEON.
+    #[cfg(target_arch = "aarch64")]
+    type Neon: Vector<Element = Self>;
 }
 
-#[cfg(target_arch = "x86_64")]
 impl SimdFloat for f32 {
     type Portable = Portable<f32, 4>;
+    #[cfg(target_arch = "x86_64")]
     type Avx2 = super::x86::F32x8;
+    #[cfg(target_arch = "x86_64")]
     type Avx512 = super::x86::F32x16;
+    #[cfg(target_arch = "aarch64")]
+    type Neon = super::arm::F32x4;
 }
 
-#[cfg(target_arch = "x86_64")]
 impl SimdFloat for f64 {
     type Portable = Portable<f64, 2>;
+    #[cfg(target_arch = "x86_64")]
     type Avx2 = super::x86::F64x4;
+    #[cfg(target_arch = "x86_64")]
     type Avx512 = super::x86::F64x8;
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl SimdFloat for f32 {
-    type Portable = Portable<f32, 4>;
-    type Avx2 = Portable<f32, 4>;
-    type Avx512 = Portable<f32, 4>;
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl SimdFloat for f64 {
-    type Portable = Portable<f64, 2>;
-    type Avx2 = Portable<f64, 2>;
-    type Avx512 = Portable<f64, 2>;
+    #[cfg(target_arch = "aarch64")]
+    type Neon = super::arm::F64x2;
 }
 
 /// Work that is compiled once for each instruction set.
@@ -149,8 +166,8 @@ pub fn dispatch<F: SimdFloat, K: Kernel<F>>(set: InstructionSet, kernel: K) -> K
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instruction set.
         InstructionSet::Avx512 => unsafe { on_avx512(kernel) },
-        #[cfg(not(target_arch = "x86_64"))]
-        InstructionSet::Avx2 | InstructionSet::Avx512 => kernel.run::<F::Portable>(),
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Neon => kernel.run::<F::Neon>(),
     }
 }
 

@@ -4,8 +4,12 @@
 //! instruction set. [`Portable`] is the instance that needs none in particular.
 
 mod activations;
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod dispatch;
 mod portable;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod register;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
