@@ -8,6 +8,8 @@ WHEELS := target/wheels
 TEST_GROUP := --group test
 LINT_GROUP := --group lint
 
+AARCH64 := aarch64-unknown-linux-gnu
+
 NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py)
 
 # Builds find the interpreter here, whatever is on the PATH.
@@ -53,6 +55,10 @@ check: install
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features python -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
+# The other architecture, where its standard library is installed (rustup target add).
+	if [ -d "$$(rustc --print target-libdir --target $(AARCH64))" ]; then \
+		RUSTFLAGS='-D warnings' cargo check --quiet --target $(AARCH64); \
+	fi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

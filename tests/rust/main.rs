@@ -10,3 +10,4 @@ mod parameters;
 mod pool;
 mod random;
 mod streaming;
+mod vectors;
