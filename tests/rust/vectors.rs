@@ -169,6 +169,7 @@ impl<F: SimdFloat> Kernel<F> for Exponents<'_, F> {
     }
 }
 
+#[allow(clippy::float_cmp)] // all of them are exact
 fn check_exponents<F: SimdFloat>() {
     let lowest = F::LOWEST_EXPONENT.double();
     let mut exponents: Vec<f64> = (-40..=40).map(|index| f64::from(index) / 4.0).collect();
