@@ -51,7 +51,8 @@ mod _core {
     use super::module::Module;
     #[pymodule_export]
     use super::optimizers::{
-        Adam, AdamW, Optimizer, RmsProp, Sgd, clip_grad_norm_, clip_grad_value_, zero_grad_,
+        Adadelta, Adagrad, Adam, AdamW, NAdam, Optimizer, RAdam, RmsProp, Sgd, clip_grad_norm_,
+        clip_grad_value_, zero_grad_,
     };
     #[pymodule_export]
     use super::parameter::Parameter;

@@ -1,6 +1,7 @@
 //! Adam (Kingma and Ba 2015), AMSGrad (Reddi et al. 2018), `AdamW` (Loshchilov and Hutter 2019).
 
-use super::{Equations, Gradient, Method, splat};
+use super::moments::{MomentOptions, Moments, bias_correction};
+use super::{Equations, Method, Progress, splat};
 use crate::simd::Vector;
 
 /// Options of Adam, as PyTorch's.
@@ -8,7 +9,7 @@ use crate::simd::Vector;
 pub struct Adam {
     /// Learning rate.
     pub lr: f64,
-    /// Decay rates of the two moments.
+    /// MomentOptions rates of the two moments.
     pub betas: (f64, f64),
     /// Added to the root of the second moment.
     pub eps: f64,
@@ -22,20 +23,40 @@ pub struct Adam {
     pub decoupled: bool,
 }
 
+impl Default for Adam {
+    fn default() -> Self {
+        Self {
+            lr: 1e-3,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.0,
+            amsgrad: false,
+            maximize: false,
+            decoupled: false,
+        }
+    }
+}
+
+impl Adam {
+    /// `AdamW`, with PyTorch's defaults.
+    #[must_use]
+    pub fn adamw() -> Self {
+        Self {
+            weight_decay: 1e-2,
+            decoupled: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// One update.
 pub(super) struct Update<V> {
-    gradient: Gradient<V>,
-    /// 1 - beta1, beta2, 1 - beta2.
-    new1: V,
-    old2: V,
-    new2: V,
+    moments: Moments<V>,
     /// What makes up for the root of a second moment that started from zero.
     unbias2: V,
     eps: V,
     /// The learning rate, divided by what makes up for a first moment that started from zero.
     step_size: V,
-    /// What decoupled decay leaves of a weight.
-    shrink: V,
     amsgrad: bool,
 }
 
@@ -48,24 +69,21 @@ impl Method<4> for Adam {
         Self::MEMORY[..2 + usize::from(self.amsgrad)].to_vec()
     }
 
-    fn equations<V: Vector>(&self, number: u64) -> Update<V> {
+    fn equations<V: Vector>(&self, progress: Progress) -> Update<V> {
         let (beta1, beta2) = self.betas;
-        // The number as f64 keeps powers right however large it is.
-        let number = number as f64;
-        let (l2, shrink) = if self.decoupled {
-            (0.0, 1.0 - self.lr * self.weight_decay)
-        } else {
-            (self.weight_decay, 1.0)
-        };
+        let correction1 = bias_correction(beta1, progress.number);
+        let correction2 = bias_correction(beta2, progress.number);
         Update {
-            gradient: Gradient::new(self.maximize, l2),
-            new1: splat(1.0 - beta1),
-            old2: splat(beta2),
-            new2: splat(1.0 - beta2),
-            unbias2: splat(1.0 / (1.0 - beta2.powf(number)).sqrt()),
+            moments: Moments::new(&MomentOptions {
+                lr: self.lr,
+                betas: self.betas,
+                weight_decay: self.weight_decay,
+                decoupled: self.decoupled,
+                maximize: self.maximize,
+            }),
+            unbias2: splat(1.0 / correction2.sqrt()),
             eps: splat(self.eps),
-            step_size: splat(self.lr / (1.0 - beta1.powf(number))),
-            shrink: splat(shrink),
+            step_size: splat(self.lr / correction1),
             amsgrad: self.amsgrad,
         }
     }
@@ -74,14 +92,11 @@ impl Method<4> for Adam {
 impl<V: Vector> Equations<V, 4> for Update<V> {
     #[inline(always)]
     fn apply(&self, gradient: V, [value, m, v, largest]: [V; 4]) -> [V; 4] {
-        let g = self.gradient.of(gradient, value);
-        // A moment that fades must not linger among the subnormals.
-        let m = self.new1.mul_add(g - m, m).flush_tiny();
-        let v = self.old2.mul_add(v, self.new2 * g * g);
+        let [_, value, m, v] = self.moments.next(gradient, value, m, v);
         let largest = v.at_least(largest);
         let second = if self.amsgrad { largest } else { v };
         let denominator = second.sqrt().mul_add(self.unbias2, self.eps);
-        let value = (-self.step_size).mul_add(m / denominator, self.shrink * value);
+        let value = (-self.step_size).mul_add(m / denominator, value);
         [value, m, v, largest]
     }
 }

@@ -2,18 +2,28 @@
 //!
 //! A rule's equations stand once, on registers of elements, and run on every instruction set.
 
+mod adadelta;
+mod adagrad;
 mod adam;
 pub mod clip;
+mod moments;
+mod nadam;
+mod radam;
 mod rmsprop;
 mod sgd;
 
+pub use adadelta::Adadelta;
+pub use adagrad::Adagrad;
 pub use adam::Adam;
+pub use nadam::NAdam;
+pub use radam::RAdam;
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 use crate::engine::zeroed_vec;
 use crate::error::Result;
 use crate::float::Float;
+use crate::memory::filled_vec;
 use crate::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
 /// One optimizer's rule and its options.
@@ -25,6 +35,29 @@ pub enum Rule {
     Adam(Adam),
     /// `RMSprop`.
     RmsProp(RmsProp),
+    /// Adagrad.
+    Adagrad(Adagrad),
+    /// Adadelta.
+    Adadelta(Adadelta),
+    /// `NAdam`.
+    NAdam(NAdam),
+    /// `RAdam`.
+    RAdam(RAdam),
+}
+
+/// The same expression for whichever rule it is.
+macro_rules! with_method {
+    ($rule:expr, $method:ident => $result:expr) => {
+        match $rule {
+            Rule::Sgd($method) => $result,
+            Rule::Adam($method) => $result,
+            Rule::RmsProp($method) => $result,
+            Rule::Adagrad($method) => $result,
+            Rule::Adadelta($method) => $result,
+            Rule::NAdam($method) => $result,
+            Rule::RAdam($method) => $result,
+        }
+    };
 }
 
 /// What a rule remembers about one parameter.
@@ -32,19 +65,16 @@ pub enum Rule {
 pub struct Memory<F> {
     /// How often the parameter was updated.
     pub updates: u64,
+    /// The product of the factors of all updates, under PyTorch's name, where the rule has one.
+    pub product: Option<(&'static str, f64)>,
     /// The rule's arrays, each of the parameter's size, under PyTorch's names.
     pub arrays: Vec<(&'static str, Vec<F>)>,
 }
 
 impl Rule {
-    /// The names of the arrays that the rule remembers.
-    #[must_use]
-    pub fn memory_names(&self) -> Vec<&'static str> {
-        match self {
-            Self::Sgd(rule) => rule.memory_names(),
-            Self::Adam(rule) => rule.memory_names(),
-            Self::RmsProp(rule) => rule.memory_names(),
-        }
+    /// The learning rate.
+    pub fn lr_mut(&mut self) -> &mut f64 {
+        with_method!(self, method => &mut method.lr)
     }
 
     /// Empty memory for a parameter of so many elements.
@@ -52,12 +82,37 @@ impl Rule {
     /// # Errors
     /// Out of memory.
     pub fn memory<F: Float>(&self, len: usize) -> Result<Memory<F>> {
+        let start = with_method!(self, method => method.start());
         let arrays = self
             .memory_names()
             .into_iter()
-            .map(|name| Ok((name, zeroed_vec(len)?)))
+            .map(|name| {
+                // Zeros cost nothing before they are touched.
+                let array = if start == 0.0 {
+                    zeroed_vec(len)?
+                } else {
+                    filled_vec(F::of(start), len)?
+                };
+                Ok((name, array))
+            })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Memory { updates: 0, arrays })
+        Ok(Memory {
+            updates: 0,
+            product: self.product_name().map(|name| (name, 1.0)),
+            arrays,
+        })
+    }
+
+    /// The names of the arrays that the rule remembers.
+    #[must_use]
+    pub fn memory_names(&self) -> Vec<&'static str> {
+        with_method!(self, method => method.memory_names())
+    }
+
+    /// The name of the product that the rule remembers, if it does.
+    #[must_use]
+    pub fn product_name(&self) -> Option<&'static str> {
+        with_method!(self, method => method.product_name())
     }
 
     /// Updates one parameter.
@@ -72,13 +127,17 @@ impl Rule {
         gradient: &[F],
         memory: &mut Memory<F>,
     ) {
-        memory.updates += 1;
-        match self {
-            Self::Sgd(rule) => run(set, rule, values, gradient, memory),
-            Self::Adam(rule) => run(set, rule, values, gradient, memory),
-            Self::RmsProp(rule) => run(set, rule, values, gradient, memory),
-        }
+        with_method!(self, method => run(set, method, values, gradient, memory));
     }
+}
+
+/// How far a parameter has come.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// The number of this update, counted from one.
+    number: u64,
+    /// The product of the factors of all updates, this one included.
+    product: f64,
 }
 
 /// The mathematics of a rule, on `N` arrays: the values, then all that the rule may remember.
@@ -90,10 +149,27 @@ trait Method<const N: usize> {
     const MEMORY: &'static [&'static str];
 
     /// Which of those are needed with these options.
-    fn memory_names(&self) -> Vec<&'static str>;
+    fn memory_names(&self) -> Vec<&'static str> {
+        Self::MEMORY.to_vec()
+    }
 
-    /// The equations of the update with this number, counted from one.
-    fn equations<V: Vector>(&self, number: u64) -> Self::Equations<V>;
+    /// What the arrays are filled with before the first update.
+    fn start(&self) -> f64 {
+        0.0
+    }
+
+    /// PyTorch's name of the product of factors, if there is one.
+    fn product_name(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The factor of the update with this number, counted from one.
+    fn factor(&self, _number: u64) -> f64 {
+        1.0
+    }
+
+    /// The equations of one update.
+    fn equations<V: Vector>(&self, progress: Progress) -> Self::Equations<V>;
 }
 
 /// One update of one register of elements.
@@ -106,7 +182,7 @@ trait Equations<V, const N: usize> {
 /// One update of one parameter, ready to run.
 struct Update<'a, F, M, const N: usize> {
     method: &'a M,
-    number: u64,
+    progress: Progress,
     gradient: &'a [F],
     /// Those that aren't remembered are empty.
     arrays: [&'a mut [F]; N],
@@ -117,7 +193,7 @@ impl<F: SimdFloat, M: Method<N>, const N: usize> Kernel<F> for Update<'_, F, M, 
 
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) {
-        let equations = self.method.equations::<V>(self.number);
+        let equations = self.method.equations::<V>(self.progress);
         let (gradient, arrays) = (self.gradient, self.arrays);
         for start in (0..gradient.len()).step_by(V::LANES) {
             let place = start..gradient.len().min(start + V::LANES);
@@ -144,6 +220,20 @@ fn run<F: SimdFloat, M: Method<N>, const N: usize>(
     gradient: &[F],
     memory: &mut Memory<F>,
 ) {
+    memory.updates += 1;
+    let factor = method.factor(memory.updates);
+    let product = match &mut memory.product {
+        None => 1.0,
+        Some((_, product)) => {
+            // PyTorch keeps it in single precision: rounded alike, the results agree.
+            *product = (f32::of(*product) * f32::of(factor)).double();
+            *product
+        }
+    };
+    let progress = Progress {
+        number: memory.updates,
+        product,
+    };
     let mut arrays: [&mut [F]; N] = std::array::from_fn(|_| <&mut [F]>::default());
     arrays[0] = values;
     for (name, array) in &mut memory.arrays {
@@ -153,7 +243,7 @@ fn run<F: SimdFloat, M: Method<N>, const N: usize>(
     }
     let update = Update {
         method,
-        number: memory.updates,
+        progress,
         gradient,
         arrays,
     };

@@ -1,6 +1,6 @@
 //! `RMSprop` (Tieleman and Hinton 2012), centred as in Graves (2013).
 
-use super::{Equations, Gradient, Method, splat};
+use super::{Equations, Gradient, Method, Progress, splat};
 use crate::simd::Vector;
 
 /// Options of `RMSprop`, as PyTorch's.
@@ -20,6 +20,20 @@ pub struct RmsProp {
     pub centered: bool,
     /// Climbs instead of descending.
     pub maximize: bool,
+}
+
+impl Default for RmsProp {
+    fn default() -> Self {
+        Self {
+            lr: 1e-2,
+            alpha: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            momentum: 0.0,
+            centered: false,
+            maximize: false,
+        }
+    }
 }
 
 /// One update.
@@ -49,7 +63,7 @@ impl Method<4> for RmsProp {
             .collect()
     }
 
-    fn equations<V: Vector>(&self, _number: u64) -> Update<V> {
+    fn equations<V: Vector>(&self, _progress: Progress) -> Update<V> {
         Update {
             gradient: Gradient::new(self.maximize, self.weight_decay),
             old: splat(self.alpha),

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum (Sutskever et al. 2013).
 
-use super::{Equations, Gradient, Method, splat};
+use super::{Equations, Gradient, Method, Progress, splat};
 use crate::simd::Vector;
 
 /// Options of SGD, as PyTorch's.
@@ -18,6 +18,19 @@ pub struct Sgd {
     pub nesterov: bool,
     /// Climbs instead of descending.
     pub maximize: bool,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self {
+            lr: 1e-3,
+            momentum: 0.0,
+            dampening: 0.0,
+            weight_decay: 0.0,
+            nesterov: false,
+            maximize: false,
+        }
+    }
 }
 
 /// One update.
@@ -40,9 +53,13 @@ impl Method<2> for Sgd {
         Self::MEMORY[..usize::from(self.momentum != 0.0)].to_vec()
     }
 
-    fn equations<V: Vector>(&self, number: u64) -> Update<V> {
+    fn equations<V: Vector>(&self, progress: Progress) -> Update<V> {
         // The first velocity is the gradient.
-        let dampening = if number == 1 { 0.0 } else { self.dampening };
+        let dampening = if progress.number == 1 {
+            0.0
+        } else {
+            self.dampening
+        };
         Update {
             gradient: Gradient::new(self.maximize, self.weight_decay),
             lr: splat(self.lr),

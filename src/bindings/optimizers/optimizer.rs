@@ -1,159 +1,23 @@
-//! Optimizers and gradient clipping.
+//! The base of the optimizers: groups of parameters, their rules, and what these remember.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use numpy::PyUntypedArrayMethods;
+use pyo3::PyClass;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMappingProxy, PyTuple};
 
-use super::arrays::{self, Contiguous, Number};
-use super::errors::NonFiniteError;
-use super::options;
-use super::parameter::{AnyParameters, Parameter, with_parameters};
-use super::run;
+use super::clipping::clear;
+use super::group;
+use crate::bindings::arrays::{self, Contiguous, Number};
+use crate::bindings::parameter::{AnyParameters, Parameter, with_parameters};
+use crate::bindings::{options, run};
 use crate::error::{Error, shape_text};
 use crate::memory::copied_vec;
-use crate::optimizers::clip::{self, JointNorm};
-use crate::optimizers::{Adam as AdamRule, Memory, RmsProp as RmsPropRule, Rule, Sgd as SgdRule};
+use crate::optimizers::{Memory, Rule};
 use crate::parameters::Parameters;
 use crate::simd::InstructionSet;
-
-/// Which optimizer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Sgd,
-    Adam,
-    AdamW,
-    RmsProp,
-}
-
-/// A group's options, as Python has them, turned into a rule.
-fn rule(kind: Kind, group: &Bound<'_, PyDict>) -> PyResult<Rule> {
-    let get = |name: &str| -> PyResult<Bound<'_, PyAny>> {
-        group.get_item(name)?.ok_or_else(|| {
-            Error::config(
-                "params",
-                format!("a group with {name:?}"),
-                options::shown(group),
-            )
-            .into()
-        })
-    };
-    let number = |name: &'static str| options::non_negative(name, &get(name)?);
-    let below_one = |name: &'static str, value: &Bound<'_, PyAny>| {
-        options::real(name, value, "a number from 0 to below 1", |number| {
-            (0.0..1.0).contains(&number)
-        })
-    };
-    let flag = |name: &'static str| options::boolean(name, &get(name)?);
-    let (lr, weight_decay, maximize) = (number("lr")?, number("weight_decay")?, flag("maximize")?);
-    Ok(match kind {
-        Kind::Sgd => {
-            let rule = SgdRule {
-                lr,
-                momentum: number("momentum")?,
-                dampening: options::real(
-                    "dampening",
-                    &get("dampening")?,
-                    "a finite number",
-                    f64::is_finite,
-                )?,
-                weight_decay,
-                nesterov: flag("nesterov")?,
-                maximize,
-            };
-            if rule.nesterov && (rule.momentum == 0.0 || rule.dampening != 0.0) {
-                return Err(Error::config(
-                    "nesterov",
-                    "False unless momentum is positive and dampening zero",
-                    format!(
-                        "True with momentum={} and dampening={}",
-                        rule.momentum, rule.dampening
-                    ),
-                )
-                .into());
-            }
-            Rule::Sgd(rule)
-        }
-        Kind::Adam | Kind::AdamW => {
-            let betas = get("betas")?;
-            let pair: Vec<Bound<'_, PyAny>> = betas
-                .try_iter()
-                .and_then(Iterator::collect)
-                .unwrap_or_default();
-            let [first, second] = pair.as_slice() else {
-                return Err(
-                    Error::dtype("betas", "a pair of numbers", options::shown(&betas)).into(),
-                );
-            };
-            Rule::Adam(AdamRule {
-                lr,
-                betas: (
-                    below_one("betas[0]", first)?,
-                    below_one("betas[1]", second)?,
-                ),
-                eps: number("eps")?,
-                weight_decay,
-                amsgrad: flag("amsgrad")?,
-                maximize,
-                decoupled: kind == Kind::AdamW,
-            })
-        }
-        Kind::RmsProp => Rule::RmsProp(RmsPropRule {
-            lr,
-            alpha: options::real("alpha", &get("alpha")?, "a number from 0 to 1", |number| {
-                (0.0..=1.0).contains(&number)
-            })?,
-            eps: number("eps")?,
-            weight_decay,
-            momentum: number("momentum")?,
-            centered: flag("centered")?,
-            maximize,
-        }),
-    })
-}
-
-/// A rule's options, as Python has them.
-fn group_options<'py>(py: Python<'py>, rule: &Rule) -> PyResult<Bound<'py, PyDict>> {
-    let group = PyDict::new(py);
-    match rule {
-        Rule::Sgd(rule) => {
-            group.set_item("lr", rule.lr)?;
-            group.set_item("momentum", rule.momentum)?;
-            group.set_item("dampening", rule.dampening)?;
-            group.set_item("weight_decay", rule.weight_decay)?;
-            group.set_item("nesterov", rule.nesterov)?;
-            group.set_item("maximize", rule.maximize)?;
-        }
-        Rule::Adam(rule) => {
-            group.set_item("lr", rule.lr)?;
-            group.set_item("betas", rule.betas)?;
-            group.set_item("eps", rule.eps)?;
-            group.set_item("weight_decay", rule.weight_decay)?;
-            group.set_item("amsgrad", rule.amsgrad)?;
-            group.set_item("maximize", rule.maximize)?;
-        }
-        Rule::RmsProp(rule) => {
-            group.set_item("lr", rule.lr)?;
-            group.set_item("alpha", rule.alpha)?;
-            group.set_item("eps", rule.eps)?;
-            group.set_item("weight_decay", rule.weight_decay)?;
-            group.set_item("momentum", rule.momentum)?;
-            group.set_item("centered", rule.centered)?;
-            group.set_item("maximize", rule.maximize)?;
-        }
-    }
-    Ok(group)
-}
-
-fn lr_mut(rule: &mut Rule) -> &mut f64 {
-    match rule {
-        Rule::Sgd(rule) => &mut rule.lr,
-        Rule::Adam(rule) => &mut rule.lr,
-        Rule::RmsProp(rule) => &mut rule.lr,
-    }
-}
 
 /// What is remembered about one parameter, of either precision; nothing before its first update.
 enum AnyMemory {
@@ -182,6 +46,7 @@ fn duplicate<F: Number>(memory: Option<&Memory<F>>) -> crate::error::Result<Opti
         .collect::<crate::error::Result<_>>()?;
     Ok(Some(Memory {
         updates: memory.updates,
+        product: memory.product,
         arrays,
     }))
 }
@@ -192,13 +57,17 @@ struct GroupState {
     memories: Vec<AnyMemory>,
 }
 
+/// An option's name, and its value where one was given.
+pub(super) type Given<'a, 'py> = (&'static str, Option<&'a Bound<'py, PyAny>>);
+
 /// Base of the optimizers.
 ///
 /// Mathematics, options and defaults are PyTorch's. ``params`` is an iterable of parameters, or of
 /// groups: dicts with ``"params"`` and options of their own.
 #[pyclass(frozen, subclass, weakref, module = "recurrust._core")]
 pub struct Optimizer {
-    kind: Kind,
+    /// The rule with PyTorch's defaults.
+    standard: Rule,
     /// Parameters by group; never changes.
     groups: Vec<Vec<Py<Parameter>>>,
     /// One entry a group. Nothing of Python is touched while this is locked: it may run anybody's
@@ -207,13 +76,19 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    fn new(kind: Kind, params: &Bound<'_, PyAny>, defaults: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn new(standard: Rule, params: &Bound<'_, PyAny>, given: &[Given<'_, '_>]) -> PyResult<Self> {
         let items = listed(params)?;
         if items.is_empty() {
             return Err(Error::config("params", "at least one parameter", "none").into());
         }
+        let defaults = group::dict(params.py(), &standard)?;
+        for &(name, value) in given {
+            if let Some(value) = value {
+                defaults.set_item(name, value)?;
+            }
+        }
         // Defaults are checked even where every group has its own.
-        let default_rule = rule(kind, defaults)?;
+        let default_rule = group::rule(&standard, &defaults)?;
         let mut groups = Vec::new();
         let mut rules = Vec::new();
         let mut seen = HashSet::new();
@@ -259,7 +134,7 @@ impl Optimizer {
                 } else {
                     listed(&members)?
                 };
-                rules.push(rule(kind, &merged)?);
+                rules.push(group::rule(&standard, &merged)?);
                 groups.push(self::members(&list, &mut seen)?);
             }
         } else {
@@ -278,10 +153,21 @@ impl Optimizer {
             })
             .collect();
         Ok(Self {
-            kind,
+            standard,
             groups,
             states: Mutex::new(states),
         })
+    }
+
+    /// An optimizer of a class of its own, from that class, PyTorch's defaults and what was given.
+    pub(super) fn subclass<T: PyClass<BaseType = Self>>(
+        class: T,
+        standard: Rule,
+        params: &Bound<'_, PyAny>,
+        given: &[Given<'_, '_>],
+    ) -> PyResult<PyClassInitializer<T>> {
+        let optimizer = Self::new(standard, params, given)?;
+        Ok(PyClassInitializer::from(optimizer).add_subclass(class))
     }
 
     /// The states, locked. A lock is never waited for while holding the interpreter; see
@@ -311,7 +197,7 @@ impl Optimizer {
         let pairs = self.groups.iter().zip(self.rules(py));
         pairs
             .map(|(members, rule)| {
-                let group = group_options(py, &rule)?;
+                let group = group::dict(py, &rule)?;
                 group.set_item("params", PyList::new(py, members)?)?;
                 Ok(group)
             })
@@ -379,7 +265,9 @@ fn members(
         .collect()
 }
 
-fn parameter_of<'a, 'py>(item: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Parameter>> {
+pub(super) fn parameter_of<'a, 'py>(
+    item: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, Parameter>> {
     item.cast::<Parameter>().map_err(|_| {
         Error::dtype(
             "params",
@@ -500,14 +388,14 @@ impl Optimizer {
     fn lr(&self, py: Python<'_>) -> f64 {
         self.states(py)
             .first_mut()
-            .map_or(0.0, |state| *lr_mut(&mut state.rule))
+            .map_or(0.0, |state| *state.rule.lr_mut())
     }
 
     #[setter]
     fn set_lr(&self, lr: &Bound<'_, PyAny>) -> PyResult<()> {
         let value = options::non_negative("lr", lr)?;
         for state in self.states(lr.py()).iter_mut() {
-            *lr_mut(&mut state.rule) = value;
+            *state.rule.lr_mut() = value;
         }
         Ok(())
     }
@@ -550,7 +438,7 @@ impl Optimizer {
                 numbers.append(number)?;
                 number += 1;
             }
-            let entry = group_options(py, &rule)?;
+            let entry = group::dict(py, &rule)?;
             entry.set_item("params", numbers)?;
             list.append(entry)?;
         }
@@ -608,7 +496,7 @@ impl Optimizer {
             if numbers != Some(members.len()) {
                 return Err(foreign("a group with another number of parameters"));
             }
-            let rule = rule(self.kind, options)?;
+            let rule = group::rule(&self.standard, options)?;
             let mut fresh = Vec::new();
             for member in members {
                 let given = memories.get_item(number)?;
@@ -649,7 +537,7 @@ impl Optimizer {
         let mut groups = Vec::new();
         for (members, rule) in this.groups.iter().zip(this.rules(slf.py())) {
             let mut parts = vec![format!("{} parameters", members.len())];
-            for (name, value) in group_options(slf.py(), &rule)? {
+            for (name, value) in group::dict(slf.py(), &rule)? {
                 parts.push(format!("{name}={}", value.repr()?));
             }
             groups.push(parts.join(", "));
@@ -665,6 +553,9 @@ fn memory_dict<'py, F: Number>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let entry = PyDict::new(py);
     entry.set_item("step", memory.updates)?;
+    if let Some((name, product)) = memory.product {
+        entry.set_item(name, product)?;
+    }
     for (name, values) in memory.arrays {
         entry.set_item(name, arrays::to_numpy(py, values, shape)?)?;
     }
@@ -701,6 +592,10 @@ fn read_memory<F: Number>(
             format!("{counts:?}"),
         ))
     })?;
+    let product = rule
+        .product_name()
+        .map(|name| Ok::<_, PyErr>((name, read_product(name, &item(name)?)?)))
+        .transpose()?;
     let arrays = rule
         .memory_names()
         .into_iter()
@@ -717,351 +612,18 @@ fn read_memory<F: Number>(
             Ok((name, copied_vec(Contiguous::<F>::new(&array)?.as_slice())?))
         })
         .collect::<PyResult<Vec<_>>>()?;
-    Ok(Some(Memory { updates, arrays }))
+    Ok(Some(Memory {
+        updates,
+        product,
+        arrays,
+    }))
 }
 
-/// Options of one optimizer as a dict, from what was given and PyTorch's defaults.
-macro_rules! defaults {
-    ($py:expr, $($name:ident = $default:expr),* $(,)?) => {{
-        let options = PyDict::new($py);
-        $(match $name {
-            Some(value) => options.set_item(stringify!($name), value)?,
-            None => options.set_item(stringify!($name), $default)?,
-        })*
-        options
-    }};
-}
-
-/// Stochastic gradient descent, with momentum (Sutskever et al. 2013).
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter or of dict
-///     Parameters, or groups with options of their own.
-/// lr : float, default 1e-3
-///     Learning rate, 0 or more.
-/// momentum, dampening, weight_decay : float, default 0
-///     Factor of the velocity; share of the gradient kept out of it; L2 penalty.
-/// nesterov : bool, default False
-///     Nesterov's look-ahead; needs momentum and no dampening.
-/// maximize : bool, default False
-///     Climb instead of descend.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value.
-#[pyclass(name = "SGD", frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct Sgd;
-
-#[pymethods]
-impl Sgd {
-    #[new]
-    #[pyo3(
-        signature = (params, lr = None, momentum = None, dampening = None, weight_decay = None, nesterov = None, *, maximize = None),
-        text_signature = "(params, lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False)"
-    )]
-    fn new(
-        params: &Bound<'_, PyAny>,
-        lr: Option<&Bound<'_, PyAny>>,
-        momentum: Option<&Bound<'_, PyAny>>,
-        dampening: Option<&Bound<'_, PyAny>>,
-        weight_decay: Option<&Bound<'_, PyAny>>,
-        nesterov: Option<&Bound<'_, PyAny>>,
-        maximize: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let options = defaults!(
-            params.py(),
-            lr = 1e-3,
-            momentum = 0.0,
-            dampening = 0.0,
-            weight_decay = 0.0,
-            nesterov = false,
-            maximize = false,
-        );
-        let optimizer = Optimizer::new(Kind::Sgd, params, &options)?;
-        Ok(PyClassInitializer::from(optimizer).add_subclass(Self))
+/// A product of factors of at most one. PyTorch keeps it as a tensor of one float.
+fn read_product(name: &'static str, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let array = arrays::numbers(given, name)?;
+    match Contiguous::<f64>::new(&array)?.as_slice() {
+        [product] if (0.0..=1.0).contains(product) => Ok(*product),
+        _ => Err(Error::config(name, "one number from 0 to 1", options::shown(given)).into()),
     }
-}
-
-/// Adam (Kingma and Ba 2015).
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter or of dict
-///     Parameters, or groups with options of their own.
-/// lr : float, default 1e-3
-///     Learning rate, 0 or more.
-/// betas : tuple of (float, float), default (0.9, 0.999)
-///     Decay rates of the two moments, 0 to below 1.
-/// eps : float, default 1e-8
-///     Added to the root of the second moment.
-/// weight_decay : float, default 0
-///     L2 penalty.
-/// amsgrad : bool, default False
-///     Divide by the largest second moment so far (Reddi et al. 2018).
-/// maximize : bool, default False
-///     Climb instead of descend.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value.
-#[pyclass(frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct Adam;
-
-/// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
-///
-/// Parameters
-/// ----------
-/// params, lr, betas, eps, amsgrad, maximize
-///     As for ``Adam``.
-/// weight_decay : float, default 1e-2
-///     Share of each weight taken away at each step, times ``lr``.
-#[pyclass(frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct AdamW;
-
-macro_rules! adam {
-    ($class:ident, $kind:expr, $weight_decay:literal, $signature:literal) => {
-        #[pymethods]
-        impl $class {
-            #[new]
-            #[pyo3(
-                signature = (params, lr = None, betas = None, eps = None, weight_decay = None, amsgrad = None, *, maximize = None),
-                text_signature = $signature
-            )]
-            fn new(
-                params: &Bound<'_, PyAny>,
-                lr: Option<&Bound<'_, PyAny>>,
-                betas: Option<&Bound<'_, PyAny>>,
-                eps: Option<&Bound<'_, PyAny>>,
-                weight_decay: Option<&Bound<'_, PyAny>>,
-                amsgrad: Option<&Bound<'_, PyAny>>,
-                maximize: Option<&Bound<'_, PyAny>>,
-            ) -> PyResult<PyClassInitializer<Self>> {
-                let options = defaults!(
-                    params.py(),
-                    lr = 1e-3,
-                    betas = (0.9, 0.999),
-                    eps = 1e-8,
-                    weight_decay = $weight_decay,
-                    amsgrad = false,
-                    maximize = false,
-                );
-                let optimizer = Optimizer::new($kind, params, &options)?;
-                Ok(PyClassInitializer::from(optimizer).add_subclass(Self))
-            }
-        }
-    };
-}
-adam!(
-    Adam,
-    Kind::Adam,
-    0.0,
-    "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0, amsgrad=False, *, maximize=False)"
-);
-adam!(
-    AdamW,
-    Kind::AdamW,
-    1e-2,
-    "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01, amsgrad=False, *, maximize=False)"
-);
-
-/// RMSprop (Tieleman and Hinton 2012), centred as in Graves (2013).
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter or of dict
-///     Parameters, or groups with options of their own.
-/// lr : float, default 1e-2
-///     Learning rate, 0 or more.
-/// alpha : float, default 0.99
-///     Decay rate of the mean square, 0 to 1.
-/// eps : float, default 1e-8
-///     Added to the root of the mean square (outside of the root).
-/// weight_decay, momentum : float, default 0
-///     L2 penalty; factor of the velocity.
-/// centered : bool, default False
-///     Divide by the deviation rather than the root mean square.
-/// maximize : bool, default False
-///     Climb instead of descend.
-///
-/// Raises
-/// ------
-/// ConfigError, DtypeError
-///     If an option can't have that value.
-#[pyclass(name = "RMSprop", frozen, subclass, extends = Optimizer, module = "recurrust._core")]
-pub struct RmsProp;
-
-#[pymethods]
-impl RmsProp {
-    #[new]
-    #[pyo3(
-        signature = (params, lr = None, alpha = None, eps = None, weight_decay = None, momentum = None, centered = None, *, maximize = None),
-        text_signature = "(params, lr=0.01, alpha=0.99, eps=1e-08, weight_decay=0.0, momentum=0.0, centered=False, *, maximize=False)"
-    )]
-    fn new(
-        params: &Bound<'_, PyAny>,
-        lr: Option<&Bound<'_, PyAny>>,
-        alpha: Option<&Bound<'_, PyAny>>,
-        eps: Option<&Bound<'_, PyAny>>,
-        weight_decay: Option<&Bound<'_, PyAny>>,
-        momentum: Option<&Bound<'_, PyAny>>,
-        centered: Option<&Bound<'_, PyAny>>,
-        maximize: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let options = defaults!(
-            params.py(),
-            lr = 1e-2,
-            alpha = 0.99,
-            eps = 1e-8,
-            weight_decay = 0.0,
-            momentum = 0.0,
-            centered = false,
-            maximize = false,
-        );
-        let optimizer = Optimizer::new(Kind::RmsProp, params, &options)?;
-        Ok(PyClassInitializer::from(optimizer).add_subclass(Self))
-    }
-}
-
-/// Parameters of an iterable, those without gradients left out.
-fn with_gradients<'py>(params: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, Parameter>>> {
-    if let Ok(parameter) = params.cast::<Parameter>() {
-        return Ok(vec![parameter.clone()]);
-    }
-    let items = params.try_iter().map_err(|_| {
-        PyErr::from(Error::dtype(
-            "params",
-            "an iterable of parameters",
-            options::shown(params),
-        ))
-    })?;
-    let mut list = Vec::new();
-    for item in items {
-        let item = item?;
-        let parameter = parameter_of(&item)?;
-        let has_gradients = with_parameters!(parameter.get().memory(), parameters => {
-            parameters.has_gradients()
-        });
-        if has_gradients {
-            list.push(parameter.clone());
-        }
-    }
-    Ok(list)
-}
-
-/// Sets a parameter's gradient to zero, if it has one.
-fn clear(parameter: &Parameter) -> PyResult<()> {
-    with_parameters!(parameter.memory(), parameters => {
-        if parameters.has_gradients() {
-            parameters.gradients()?.slice_mut(parameter.index()).fill(0.0);
-        }
-    });
-    Ok(())
-}
-
-/// Set the gradients of parameters to zero. Those that never had one stay without.
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter
-///
-/// Raises
-/// ------
-/// DtypeError
-///     If an item isn't a parameter; the gradients are as they were.
-#[pyfunction]
-pub fn zero_grad_(params: &Bound<'_, PyAny>) -> PyResult<()> {
-    let list = with_gradients(params)?;
-    list.iter().try_for_each(|parameter| clear(parameter.get()))
-}
-
-/// Scale gradients so that their joint Euclidean norm is at most ``max_norm`` (Pascanu et al. 2013).
-///
-/// The factor is ``min(1, max_norm / (norm + 1e-6))``, as in PyTorch. The norm neither overflows nor
-/// vanishes, whatever the gradients' magnitudes.
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter
-/// max_norm : float
-///     Above 0; infinity only measures.
-/// error_if_nonfinite : bool, default False
-///     Whether a norm that is NaN or infinite is an error.
-///
-/// Returns
-/// -------
-/// float
-///     The norm before clipping.
-///
-/// Raises
-/// ------
-/// ConfigError
-///     If ``max_norm`` isn't above 0.
-/// NonFiniteError
-///     When asked for; the gradients are as they were, and the message names the first parameter
-///     at fault.
-#[pyfunction]
-#[pyo3(signature = (params, max_norm, error_if_nonfinite = false))]
-pub fn clip_grad_norm_(
-    params: &Bound<'_, PyAny>,
-    max_norm: &Bound<'_, PyAny>,
-    error_if_nonfinite: bool,
-) -> PyResult<f64> {
-    let max_norm = options::real("max_norm", max_norm, "a number above 0", |norm| norm > 0.0)?;
-    let list = with_gradients(params)?;
-    let set = InstructionSet::current();
-    let mut norm = JointNorm::default();
-    let mut at_fault = None;
-    for parameter in &list {
-        let this = parameter.get();
-        with_parameters!(this.memory(), parameters => {
-            norm.add(set, parameters.gradients()?.slice(this.index()));
-        });
-        if at_fault.is_none() && !norm.value().is_finite() {
-            at_fault = Some(this.label());
-        }
-    }
-    if error_if_nonfinite && let Some(name) = at_fault {
-        return Err(NonFiniteError::new_err(format!(
-            "the gradient of {name} is NaN or infinite; gradients were not clipped"
-        )));
-    }
-    let factor = norm.factor(max_norm);
-    // The factor is never above one; NaN must reach the gradients.
-    let unchanged = factor >= 1.0;
-    if !unchanged {
-        for parameter in &list {
-            let this = parameter.get();
-            with_parameters!(this.memory(), parameters => {
-                clip::scale(parameters.gradients()?.slice_mut(this.index()), factor);
-            });
-        }
-    }
-    Ok(norm.value())
-}
-
-/// Cut every element of the gradients to ``-value`` to ``value``.
-///
-/// Parameters
-/// ----------
-/// params : iterable of Parameter
-/// value : float
-///     Above 0.
-///
-/// Raises
-/// ------
-/// ConfigError
-///     If ``value`` isn't above 0.
-#[pyfunction]
-pub fn clip_grad_value_(params: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let value = options::real("value", value, "a number above 0", |value| value > 0.0)?;
-    for parameter in with_gradients(params)? {
-        let this = parameter.get();
-        with_parameters!(this.memory(), parameters => {
-            clip::clamp(parameters.gradients()?.slice_mut(this.index()), value);
-        });
-    }
-    Ok(())
 }
