@@ -11,12 +11,17 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "Dropout",
     "DropoutCache",
     "GRUCell",
+    "GaussianNLLLoss",
+    "HuberLoss",
     "LSTMCell",
     "Linear",
     "LinearCache",
@@ -24,13 +29,17 @@ __all__ = [
     "MAELoss",
     "MSELoss",
     "Module",
+    "NAdam",
     "Optimizer",
     "Parameter",
+    "QuantileLoss",
+    "RAdam",
     "RMSprop",
     "RNNCell",
     "RecurrentCache",
     "RecurrentCell",
     "RecurrentLayer",
+    "SmoothL1Loss",
     "Stream",
     "__version__",
     "build_info",
@@ -447,6 +456,12 @@ class MSELoss(Loss):
 class MAELoss(Loss):
     def __new__(cls, *, reduction: _Reduction = "mean") -> Self: ...
 
+class HuberLoss(Loss):
+    def __new__(cls, delta: float = 1.0, *, reduction: _Reduction = "mean") -> Self: ...
+
+class SmoothL1Loss(Loss):
+    def __new__(cls, beta: float = 1.0, *, reduction: _Reduction = "mean") -> Self: ...
+
 class CrossEntropyLoss(Loss):
     def __new__(
         cls,
@@ -456,6 +471,17 @@ class CrossEntropyLoss(Loss):
         *,
         reduction: _Reduction = "mean",
     ) -> Self: ...
+
+class BCEWithLogitsLoss(Loss):
+    def __new__(
+        cls, pos_weight: ArrayLike | None = None, *, reduction: _Reduction = "mean"
+    ) -> Self: ...
+
+class QuantileLoss(Loss):
+    def __new__(cls, quantiles: ArrayLike, *, reduction: _Reduction = "mean") -> Self: ...
+
+class GaussianNLLLoss(Loss):
+    def __new__(cls, *, full: bool = False, reduction: _Reduction = "mean") -> Self: ...
 
 @disjoint_base
 class Optimizer:
@@ -520,6 +546,58 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class Adagrad(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 0.01,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class Adadelta(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class NAdam(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 0.002,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> Self: ...
+
+class RAdam(Optimizer):
+    def __new__(
+        cls,
+        params: _Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
     ) -> Self: ...

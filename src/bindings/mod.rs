@@ -44,7 +44,10 @@ mod _core {
     #[pymodule_export]
     use super::linear::{Linear, LinearCache};
     #[pymodule_export]
-    use super::losses::{CrossEntropyLoss, Loss, MaeLoss, MseLoss};
+    use super::losses::{
+        BceWithLogitsLoss, CrossEntropyLoss, GaussianNllLoss, HuberLoss, Loss, MaeLoss, MseLoss,
+        QuantileLoss, SmoothL1Loss,
+    };
     #[pymodule_export]
     use super::lstm::{Lstm, LstmCell};
     #[pymodule_export]

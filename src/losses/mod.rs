@@ -1,16 +1,22 @@
 //! Losses: values of single elements, their gradients, and how they become one number.
 //!
 //! An element is what carries a weight: a number of a regression, a sample's class of a
-//! classification. Elements of weight zero (masked, ignored) count for nothing, even where they
+//! classification, a target whose distribution is predicted. Elements of weight zero (masked, ignored) count for nothing, even where they
 //! are NaN. The total weight is known before the elements are gone through, so that values and
 //! gradients are made in one pass.
 
+pub mod binary;
+mod blocks;
 pub mod classification;
+pub mod distribution;
 pub mod regression;
 
 use crate::engine::zeroed_vec;
 use crate::error::Result;
 use crate::float::Float;
+
+/// How many elements are gone through at a time: few enough to stay in the nearest cache.
+const BLOCK: usize = 256;
 
 /// How many numbers are joined side by side; a multiple of any register's.
 const LANES: usize = 8;
@@ -126,4 +132,10 @@ fn fold<F: Float>(numbers: &[F], start: f64, join: impl Fn(f64, f64) -> f64) -> 
         }
     }
     lanes[0]
+}
+
+/// The product; zero where the weight is, even of NaN.
+#[inline(always)]
+fn weighted(number: f64, weight: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { number * weight }
 }

@@ -1,19 +1,29 @@
 //! Losses of numbers.
 
-use super::{Extent, Reduced, Request, total};
+use super::{BLOCK, Extent, Reduced, Request, total, weighted};
 use crate::error::Result;
+use crate::float::Float;
 use crate::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
-/// How many elements are gone through at a time: few enough to stay in the nearest cache.
-const BLOCK: usize = 256;
-
 /// A loss of one prediction `p` and one target `t`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Regression {
     /// `(p - t)^2`.
     Squared,
     /// `|p - t|`; its gradient at zero is zero.
     Absolute,
+    /// `(p - t)^2 / 2` up to a distance `delta` above zero, and from there on straight: `delta |p - t|`
+    /// and a constant (Huber 1964).
+    Huber {
+        /// Where the parabola ends.
+        delta: f64,
+    },
+    /// Huber's loss divided by its distance, so that the slope ends at one; [`Self::Absolute`] when
+    /// the distance is zero.
+    SmoothL1 {
+        /// Where the parabola ends.
+        beta: f64,
+    },
 }
 
 impl Regression {
@@ -67,15 +77,44 @@ impl<F: SimdFloat> Kernel<F> for Pass<'_, F> {
             Regression::Squared => {
                 self.over(|difference| (difference * difference, difference + difference));
             }
-            Regression::Absolute => self.over(|difference| {
-                let sign = if difference == F::zero() {
-                    F::zero()
-                } else {
-                    difference.signum()
-                };
-                (difference.abs(), sign)
-            }),
+            Regression::Absolute => {
+                self.over(|difference| (difference.abs(), sign(difference)));
+            }
+            Regression::Huber { delta } => {
+                let (delta, half) = (F::of(delta), F::of(0.5));
+                self.over(|difference| {
+                    let distance = difference.abs();
+                    if distance <= delta {
+                        (half * difference * difference, difference)
+                    } else {
+                        let value = delta * (distance - half * delta);
+                        (value, delta * sign(difference))
+                    }
+                });
+            }
+            Regression::SmoothL1 { beta } => {
+                let (beta, half) = (F::of(beta), F::of(0.5));
+                self.over(|difference| {
+                    let distance = difference.abs();
+                    if distance < beta {
+                        let slope = difference / beta;
+                        (half * difference * slope, slope)
+                    } else {
+                        (distance - half * beta, sign(difference))
+                    }
+                });
+            }
         }
+    }
+}
+
+/// One with the sign of the number; zero has none.
+#[inline(always)]
+fn sign<F: Float>(number: F) -> F {
+    if number == F::zero() {
+        F::zero()
+    } else {
+        number.signum()
     }
 }
 
@@ -117,10 +156,4 @@ impl<F: SimdFloat> Pass<'_, F> {
         }
         reduced.value = request.value(sum, reduced.weight);
     }
-}
-
-/// The product; zero where the weight is, even of NaN.
-#[inline(always)]
-fn weighted(number: f64, weight: f64) -> f64 {
-    if weight == 0.0 { 0.0 } else { number * weight }
 }

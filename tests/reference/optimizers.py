@@ -109,3 +109,122 @@ def rmsprop(
     if momentum:
         u = memory["u"] = momentum * memory.get("u", np.zeros_like(p)) + u
     p -= lr * u
+
+
+def adagrad(
+    p: Array,
+    g: Array,
+    memory: Memory,
+    step: int,
+    *,
+    lr: float = 1e-2,
+    lr_decay: float = 0,
+    weight_decay: float = 0,
+    initial_accumulator_value: float = 0,
+    eps: float = 1e-10,
+    maximize: bool = False,
+) -> None:
+    """Duchi, Hazan and Singer (2011).
+
+    s <- s + g^2        p <- p - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)
+    """
+    g = (-g if maximize else g) + weight_decay * p
+    s = memory["s"] = memory.get("s", np.full_like(p, initial_accumulator_value)) + g**2
+    p -= lr / (1 + (step - 1) * lr_decay) * g / (np.sqrt(s) + eps)
+
+
+def adadelta(
+    p: Array,
+    g: Array,
+    memory: Memory,
+    step: int,
+    *,
+    lr: float = 1.0,
+    rho: float = 0.9,
+    eps: float = 1e-6,
+    weight_decay: float = 0,
+    maximize: bool = False,
+) -> None:
+    """Zeiler (2012).
+
+    s <- rho s + (1 - rho) g^2        u = sqrt(d + eps) / sqrt(s + eps) g
+    d <- rho d + (1 - rho) u^2        p <- p - lr u
+    """
+    g = (-g if maximize else g) + weight_decay * p
+    s = memory["s"] = rho * memory.get("s", np.zeros_like(p)) + (1 - rho) * g**2
+    d = memory.get("d", np.zeros_like(p))
+    u = np.sqrt(d + eps) / np.sqrt(s + eps) * g
+    memory["d"] = rho * d + (1 - rho) * u**2
+    p -= lr * u
+
+
+def nadam(
+    p: Array,
+    g: Array,
+    memory: Memory,
+    step: int,
+    *,
+    lr: float = 2e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    momentum_decay: float = 4e-3,
+    decoupled_weight_decay: bool = False,
+    maximize: bool = False,
+) -> None:
+    """Dozat (2016).
+
+    mu_t = b1 (1 - 0.96^(t momentum_decay) / 2)        M_t = mu_1 ... mu_t
+    p <- p - lr (mu_t+1 m / (1 - M_t+1) + (1 - mu_t) g / (1 - M_t)) / (sqrt(v / (1 - b2^t)) + eps)
+    """
+    b1, b2 = betas
+    g = -g if maximize else g
+    if decoupled_weight_decay:
+        p *= 1 - lr * weight_decay
+    else:
+        g = g + weight_decay * p
+    now, later = (b1 * (1 - 0.96 ** (t * momentum_decay) / 2) for t in (step, step + 1))
+    # PyTorch keeps the product in single precision.
+    product = np.float32(memory.get("product", np.ones(()))) * np.float32(now)
+    memory["product"] = np.asarray(product, np.float64)
+    m = memory["m"] = b1 * memory.get("m", np.zeros_like(p)) + (1 - b1) * g
+    v = memory["v"] = b2 * memory.get("v", np.zeros_like(p)) + (1 - b2) * g**2
+    root = np.sqrt(v / (1 - b2**step)) + eps
+    p -= lr * later / (1 - memory["product"] * later) * m / root
+    p -= lr * (1 - now) / (1 - memory["product"]) * g / root
+
+
+def radam(
+    p: Array,
+    g: Array,
+    memory: Memory,
+    step: int,
+    *,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    decoupled_weight_decay: bool = False,
+    maximize: bool = False,
+) -> None:
+    """Liu et al. (2020): momentum alone until the length of the average, rho, exceeds 5.
+
+    rho_inf = 2 / (1 - b2) - 1        rho = rho_inf - 2 t b2^t / (1 - b2^t)
+    r = sqrt((rho - 4) (rho - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho))
+    p <- p - lr r m / (1 - b1^t) sqrt(1 - b2^t) / (sqrt(v) + eps)
+    """
+    b1, b2 = betas
+    g = -g if maximize else g
+    if decoupled_weight_decay:
+        p *= 1 - lr * weight_decay
+    else:
+        g = g + weight_decay * p
+    m = memory["m"] = b1 * memory.get("m", np.zeros_like(p)) + (1 - b1) * g
+    v = memory["v"] = b2 * memory.get("v", np.zeros_like(p)) + (1 - b2) * g**2
+    end = 2 / (1 - b2) - 1
+    rho = end - 2 * step * b2**step / (1 - b2**step)
+    direction = m / (1 - b1**step)
+    if rho > 5:
+        r = np.sqrt((rho - 4) * (rho - 2) * end / ((end - 4) * (end - 2) * rho))
+        direction = direction * r * np.sqrt(1 - b2**step) / (np.sqrt(v) + eps)
+    p -= lr * direction

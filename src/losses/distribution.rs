@@ -1,0 +1,143 @@
+//! Losses of predictions that describe a distribution: some numbers for each target.
+
+use super::blocks::{self, Block, Elements};
+use super::{BLOCK, Reduced, Request};
+use crate::error::Result;
+use crate::float::Float;
+use crate::simd::{InstructionSet, Vector};
+
+/// The pinball loss (Koenker and Bassett 1978), whose least mean is at the quantiles. A prediction
+/// below its target costs its level times the difference, one above costs the rest to one. An
+/// element's loss is the mean over its predictions, one for each level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantiles {
+    /// Levels between 0 and 1, at least one.
+    pub levels: Vec<f64>,
+}
+
+impl Quantiles {
+    /// The loss; `predictions` is (targets, levels).
+    ///
+    /// # Errors
+    /// Out of memory.
+    ///
+    /// # Panics
+    /// When the processor doesn't have the instruction set.
+    pub fn reduce<F: Float>(
+        &self,
+        set: InstructionSet,
+        predictions: &[F],
+        targets: &[F],
+        request: Request<'_, F>,
+    ) -> Result<Reduced<F>> {
+        blocks::reduce(self, set, predictions, targets, request)
+    }
+}
+
+impl<F: Float> Elements<F> for Quantiles {
+    fn width(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The compiler makes registers of what it can.
+    #[inline(always)]
+    fn fill<V: Vector<Element = f64>>(&self, block: Block<'_, F>) {
+        let width = self.levels.len();
+        let share = 1.0 / width as f64;
+        let rows = block.predictions.chunks_exact(width).zip(block.targets);
+        let results = block.slopes.chunks_exact_mut(width).zip(block.losses);
+        for ((row, target), (slopes, loss)) in rows.zip(results) {
+            *loss = 0.0;
+            for ((prediction, level), slope) in row.iter().zip(&self.levels).zip(slopes) {
+                let excess = prediction.double() - target.double();
+                // Neither above nor below: the slope is zero, or NaN as the excess is.
+                let cost = if excess > 0.0 {
+                    1.0 - level
+                } else if excess < 0.0 {
+                    -level
+                } else {
+                    excess
+                };
+                *slope = share * cost;
+                *loss += *slope * excess;
+            }
+        }
+    }
+}
+
+/// The negative log-likelihood of a normal distribution, from its mean and the logarithm of its
+/// variance: `(log_var + (target - mean)^2 exp(-log_var)) / 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gaussian {
+    /// Adds the constant, `ln(2 pi) / 2`.
+    pub full: bool,
+}
+
+impl Gaussian {
+    /// The loss; `predictions` is (targets, 2).
+    ///
+    /// # Errors
+    /// Out of memory.
+    ///
+    /// # Panics
+    /// When the processor doesn't have the instruction set.
+    pub fn reduce<F: Float>(
+        self,
+        set: InstructionSet,
+        predictions: &[F],
+        targets: &[F],
+        request: Request<'_, F>,
+    ) -> Result<Reduced<F>> {
+        blocks::reduce(&self, set, predictions, targets, request)
+    }
+}
+
+impl<F: Float> Elements<F> for Gaussian {
+    fn width(&self) -> usize {
+        2
+    }
+
+    #[inline(always)]
+    fn fill<V: Vector<Element = f64>>(&self, block: Block<'_, F>) {
+        let (pairs, _) = block.predictions.as_chunks::<2>();
+        let (slopes, _) = block.slopes.as_chunks_mut::<2>();
+        // exp(-|log_var| / 2); the power of a positive number is its reciprocal.
+        let mut powers = [0.0; BLOCK];
+        for (to, [_, log_variance]) in powers.iter_mut().zip(pairs) {
+            *to = -0.5 * log_variance.double().abs();
+        }
+        for start in (0..pairs.len()).step_by(V::LANES) {
+            let power = V::from_slice(&powers[start..]).exp();
+            power.to_slice(&mut powers[start..]);
+        }
+        let constant = if self.full {
+            0.5 * std::f64::consts::TAU.ln()
+        } else {
+            0.0
+        };
+        for index in 0..pairs.len() {
+            let [mean, log_variance] = pairs[index].map(Float::double);
+            let inverse_deviation = if log_variance > 0.0 {
+                powers[index]
+            } else {
+                1.0 / powers[index]
+            };
+            // In deviations. The root of the variance, rather than the variance, divides: squares of
+            // the difference may overflow where this doesn't.
+            let difference = mean - block.targets[index].double();
+            let excess = if difference == 0.0 {
+                0.0
+            } else {
+                difference * inverse_deviation
+            };
+            let square = excess * excess;
+            block.losses[index] = 0.5 * (log_variance + square) + constant;
+            let slope = if excess == 0.0 {
+                0.0
+            } else {
+                excess * inverse_deviation
+            };
+            slopes[index] = [slope, 0.5 * (1.0 - square)];
+        }
+    }
+}
