@@ -216,6 +216,11 @@ OBJECTS: dict[str, Callable[[], Any]] = {
 LOSSES: dict[str, Callable[[], Any]] = {
     "MSELoss": lambda: rr.MSELoss(reduction="none"),
     "MAELoss": lambda: rr.MAELoss(reduction="sum"),
+    "HuberLoss": lambda: rr.HuberLoss(0.25, reduction="sum"),
+    "SmoothL1Loss": lambda: rr.SmoothL1Loss(0.25),
+    "BCEWithLogitsLoss": lambda: rr.BCEWithLogitsLoss([1.0, 2.0, 3.0], reduction="sum"),
+    "QuantileLoss": lambda: rr.QuantileLoss([0.1, 0.5, 0.9], reduction="none"),
+    "GaussianNLLLoss": lambda: rr.GaussianNLLLoss(full=True),
     "CrossEntropyLoss": lambda: rr.CrossEntropyLoss([1.0, 2.0, 3.0], 2, 0.1, reduction="sum"),
 }
 ERRORS = [
@@ -285,6 +290,8 @@ def test_u109_copies_of_losses(kind: str, way: str) -> None:
     assert repr(twin) == repr(loss)
     pred = np.random.default_rng(1).normal(size=(4, 3))
     target: Any = [0, 1, 2, 1] if "Cross" in kind else pred[::-1].copy()
+    if kind in ("QuantileLoss", "GaussianNLLLoss"):
+        pred, target = pred[:, : 3 if kind == "QuantileLoss" else 2], target[:, 0]
     for got, expected in zip(
         twin.value_and_grad(pred, target), loss.value_and_grad(pred, target), strict=True
     ):
@@ -292,7 +299,10 @@ def test_u109_copies_of_losses(kind: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "copy"])
-@pytest.mark.parametrize("kind", [rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop])
+@pytest.mark.parametrize(
+    "kind",
+    [rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop, rr.Adagrad, rr.Adadelta, rr.NAdam, rr.RAdam],
+)
 def test_u109_copies_of_optimizers_go_on_the_same(kind: Any, way: str) -> None:
     optimizer = trained(kind)
     twin = WAYS[way](optimizer)

@@ -33,7 +33,9 @@ def test_u59_clipping_is_joint() -> None:
     np.testing.assert_allclose(parameters[1].grad, 0.8, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [rr.MSELoss, rr.MAELoss])
+@pytest.mark.parametrize(
+    "kind", [rr.MSELoss, rr.MAELoss, rr.HuberLoss, rr.SmoothL1Loss, rr.BCEWithLogitsLoss]
+)
 def test_u69_targets_are_never_broadcast(kind: type) -> None:
     loss = kind()
     for pred, target in [((4, 1), (4,)), ((4,), (4, 1)), ((4, 1), (1, 1)), ((4, 1), ())]:

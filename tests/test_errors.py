@@ -46,7 +46,16 @@ PROBABILITIES = [(-0.1, ValueError), (1.5, ValueError), (110, ValueError), (NAN,
 PROBABILITIES += [(INF, ValueError), ("half", TypeError), ([0.5], TypeError), (True, TypeError)]
 RATES = [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError)]
 RATES += [([1.0], TypeError), (True, TypeError)]
-BELOW_ONE = [(-0.1, ValueError), (1.0, ValueError), (NAN, ValueError)]
+SHARES = [(-0.1, ValueError), (1.1, ValueError), (NAN, ValueError)]
+BETAS: list[tuple[Any, type]] = [
+    ((1.0, 0.9), ValueError),
+    ((0.9, 1.0), ValueError),
+    ((-0.1, 0.9), ValueError),
+    ((0.9, NAN), ValueError),
+    ((0.9,), TypeError),
+    (0.9, TypeError),
+    ("ab", TypeError),
+]
 
 CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type]]]]] = {
     "LSTM": (
@@ -115,6 +124,47 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
             ],
         },
     ),
+    "HuberLoss": (
+        rr.HuberLoss,
+        {
+            "delta": [(0.0, ValueError), (-1.0, ValueError), *RATES[1:]],
+            "reduction": [("average", ValueError)],
+        },
+    ),
+    "SmoothL1Loss": (rr.SmoothL1Loss, {"beta": RATES, "reduction": [(0, TypeError)]}),
+    "BCEWithLogitsLoss": (
+        rr.BCEWithLogitsLoss,
+        {
+            "reduction": [("average", ValueError)],
+            "pos_weight": [
+                (-1.0, ValueError),
+                (NAN, ValueError),
+                ([1.0, INF], ValueError),
+                ([], ValueError),
+                ([[1.0]], ValueError),
+                ("two", TypeError),
+                (["a"], TypeError),
+            ],
+        },
+    ),
+    "QuantileLoss": (
+        lambda **options: rr.QuantileLoss(**{"quantiles": [0.5], **options}),
+        {
+            "reduction": [("average", ValueError), (0, TypeError)],
+            "quantiles": [
+                ([], ValueError),
+                ([0.0], ValueError),
+                ([0.5, 1.0], ValueError),
+                ([0.5, NAN], ValueError),
+                ([-0.5], ValueError),
+                ([[0.5]], ValueError),
+                (np.float64(0.5), ValueError),
+                (None, TypeError),
+                ("half", TypeError),
+            ],
+        },
+    ),
+    "GaussianNLLLoss": (rr.GaussianNLLLoss, {"full": FLAGS, "reduction": [("", ValueError)]}),
     "SGD": (
         lambda **options: rr.SGD(**{"params": [WEIGHTS], **options}),
         {
@@ -134,15 +184,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
             "lr": RATES,
             "eps": RATES,
             "weight_decay": RATES,
-            "betas": [
-                ((1.0, 0.9), ValueError),
-                ((0.9, 1.0), ValueError),
-                ((-0.1, 0.9), ValueError),
-                ((0.9, NAN), ValueError),
-                ((0.9,), TypeError),
-                (0.9, TypeError),
-                ("ab", TypeError),
-            ],
+            "betas": BETAS,
             "amsgrad": FLAGS,
             "maximize": FLAGS,
         },
@@ -155,11 +197,59 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
         lambda **options: rr.RMSprop(**{"params": [WEIGHTS], **options}),
         {
             "lr": RATES,
-            "alpha": [(-0.1, ValueError), (1.1, ValueError), (NAN, ValueError)],
+            "alpha": SHARES,
             "eps": RATES,
             "momentum": RATES,
             "weight_decay": RATES,
             "centered": FLAGS,
+        },
+    ),
+    "Adagrad": (
+        lambda **options: rr.Adagrad(**{"params": [WEIGHTS], **options}),
+        {
+            "lr": RATES,
+            "lr_decay": RATES,
+            "weight_decay": RATES,
+            "initial_accumulator_value": RATES,
+            "eps": RATES,
+            "maximize": FLAGS,
+            "params": [([{"params": [WEIGHTS], "rho": 0.5}], ValueError)],
+        },
+    ),
+    "Adadelta": (
+        lambda **options: rr.Adadelta(**{"params": [WEIGHTS], **options}),
+        {
+            "lr": RATES,
+            "rho": SHARES,
+            "eps": RATES,
+            "weight_decay": RATES,
+            "maximize": FLAGS,
+            "params": [([WEIGHTS, WEIGHTS], ValueError)],
+        },
+    ),
+    "NAdam": (
+        lambda **options: rr.NAdam(**{"params": [WEIGHTS], **options}),
+        {
+            "lr": RATES,
+            "betas": BETAS,
+            "eps": RATES,
+            "weight_decay": RATES,
+            "momentum_decay": RATES,
+            "decoupled_weight_decay": FLAGS,
+            "maximize": FLAGS,
+            "params": [([{"params": [WEIGHTS], "amsgrad": True}], ValueError)],
+        },
+    ),
+    "RAdam": (
+        lambda **options: rr.RAdam(**{"params": [WEIGHTS], **options}),
+        {
+            "lr": RATES,
+            "betas": BETAS,
+            "eps": RATES,
+            "weight_decay": RATES,
+            "decoupled_weight_decay": FLAGS,
+            "maximize": FLAGS,
+            "params": [(None, TypeError)],
         },
     ),
 }
@@ -376,7 +466,17 @@ def test_linear_and_dropout_refuse() -> None:
     assert not any(gradient.any() for gradient in gradients_of(linear).values())
 
 
-@pytest.mark.parametrize("kind", [rr.MSELoss, rr.MAELoss, rr.CrossEntropyLoss])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        rr.MSELoss,
+        rr.MAELoss,
+        rr.HuberLoss,
+        rr.SmoothL1Loss,
+        rr.BCEWithLogitsLoss,
+        rr.CrossEntropyLoss,
+    ],
+)
 def test_losses_refuse(kind: Any, rng: np.random.Generator) -> None:
     loss = kind()
     pred = rng.normal(size=(3, 4))
@@ -415,6 +515,36 @@ def test_cross_entropy_refuses_what_has_no_classes() -> None:
     with pytest.raises(rr.ShapeError, match=r"weight.*3"):
         loss(np.zeros((4, 3)), [0, 1, 2, 0])
     assert loss(np.zeros((1, 2)), [1]) == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(
+    ("loss", "width"), [(rr.QuantileLoss([0.1, 0.5, 0.9, 0.95]), 4), (rr.GaussianNLLLoss(), 2)]
+)
+def test_losses_of_distributions_refuse(loss: Any, width: int, rng: np.random.Generator) -> None:
+    pred, target = rng.normal(size=(3, 5, width)), rng.normal(size=(3, 5))
+    for message, error, arguments in [
+        ("pred", TypeError, {"pred": None}),
+        (rf"pred.*\.\.\., {width}\).*\(3, 5\)", ValueError, {"pred": target}),
+        (rf"pred.*\.\.\., {width}\).*\(\)", ValueError, {"pred": 1.0, "target": 1.0}),
+        ("target", TypeError, {"target": "text"}),
+        (rf"target.*\(3, 5\).*\(3, 5, {width}\)", ValueError, {"target": pred}),
+        (r"target.*\(3, 5\).*\(3,\)", ValueError, {"target": target[:, 0]}),
+        (r"target.*\(3, 5\).*\(3, 5, 1\)", ValueError, {"target": target[..., None]}),
+        (rf"mask.*\(3, 5, {width}\)", ValueError, {"mask": np.ones(pred.shape, bool)}),
+        (r"sample_weight\[1\].*-1", ValueError, {"sample_weight": [1.0, -1.0, 0.0]}),
+    ]:
+        for call in (loss, loss.value_and_grad, loss.total_weight):
+            with pytest.raises(error, match=message):
+                call(**{"pred": pred, "target": target, **arguments})
+    assert np.isfinite(loss(pred, target))
+
+
+def test_weights_of_positive_answers_fit_the_classes() -> None:
+    loss = rr.BCEWithLogitsLoss([1.0, 2.0])
+    for shape in ((4, 3), (3,), (2, 1), ()):
+        with pytest.raises(rr.ShapeError, match=r"pos_weight.*\(2,\)"):
+            loss(np.zeros(shape), np.ones(shape))
+    assert loss(np.zeros((3, 2)), np.ones((3, 2))) == pytest.approx(1.5 * np.log(2))
 
 
 # ---------------------------------------------------------------------- parameters and optimizers
@@ -653,6 +783,8 @@ HUGE_CALLS = [
     "rr.MSELoss().value_and_grad(big(2**44), big(2**44))",
     "rr.CrossEntropyLoss().value_and_grad(big(2**42, 3), big(2**42))",
     "rr.MAELoss()(big(2, 2**43), big(2, 2**43), sample_weight=[1.0, 2.0])",
+    "rr.BCEWithLogitsLoss().value_and_grad(big(2**44), big(2**44))",
+    "rr.QuantileLoss([0.1, 0.5, 0.9]).value_and_grad(big(2**42, 3), big(2**42))",
     "rr.Parameter(big(2**44))",
     "rr._core.shuffled(2**60, 1, 1)",
 ]
@@ -732,8 +864,10 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
     ]
     targets: list[Callable[..., Any]] = [
         rr.LSTM, rr.LSTMCell, rr.Linear, rr.Dropout, rr.Parameter, rr.MSELoss, rr.MAELoss,
-        rr.CrossEntropyLoss, rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop, rr.clip_grad_norm_,
-        rr.clip_grad_value_, rr.set_rng_state, rr._core.read_tensors,
+        rr.CrossEntropyLoss, rr.HuberLoss, rr.SmoothL1Loss, rr.BCEWithLogitsLoss, rr.QuantileLoss,
+        rr.GaussianNLLLoss, rr.QuantileLoss([0.5, 0.9]), rr.GaussianNLLLoss(),
+        rr.BCEWithLogitsLoss([1.0, 2.0]).value_and_grad, rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop,
+        rr.Adagrad, rr.Adadelta, rr.NAdam, rr.RAdam, rr.clip_grad_norm_, rr.clip_grad_value_, rr.set_rng_state, rr._core.read_tensors,
         lstm, lstm.forward_with_cache, lstm.load_state_dict, lstm.astype, cell,
         cell.forward_with_cache, linear, linear.forward_with_cache, dropout, loss,
         loss.value_and_grad, optimizer.load_state_dict, rr.Parameter(np.zeros(2)).assign,

@@ -13,7 +13,7 @@ from reference.comparison import assert_close
 from reference.layers import gradients_of
 
 # MSELoss, CrossEntropyLoss, ...: what rr.KIND takes beside the reduction.
-LOSS_OPTIONS = ("ignore_index", "label_smoothing")
+LOSS_OPTIONS = ("ignore_index", "label_smoothing", "delta", "beta")
 
 
 # Options of archives that recurrust doesn't have yet; their vectors check the reference.
@@ -54,7 +54,16 @@ def test_clip_grad_norm() -> None:
         assert_close(parameter.grad, data[f"clipped{index}"], 1e-12, f"gradient {index}")
 
 
-CLASSES = {"sgd": rr.SGD, "adam": rr.Adam, "adamw": rr.AdamW, "rmsprop": rr.RMSprop}
+CLASSES = {
+    "sgd": rr.SGD,
+    "adam": rr.Adam,
+    "adamw": rr.AdamW,
+    "rmsprop": rr.RMSprop,
+    "adagrad": rr.Adagrad,
+    "adadelta": rr.Adadelta,
+    "nadam": rr.NAdam,
+    "radam": rr.RAdam,
+}
 
 
 @pytest.mark.parametrize("name", golden.descriptions()["optimizers"])
@@ -62,6 +71,7 @@ def test_optimizer(name: str) -> None:
     data, options = golden.arrays("optimizers"), golden.descriptions()["optimizers"][name]
     parameters = [rr.Parameter(data[f"p0.{index}"]) for index in range(3)]
     optimizer = CLASSES[name.split("_")[0]](parameters, **options)
+    compared = 0
     for step in range(1, 26):
         for index, parameter in enumerate(parameters):
             parameter.grad[...] = data[f"g{step - 1}.{index}"]
@@ -70,6 +80,14 @@ def test_optimizer(name: str) -> None:
             key = f"{name}.step{step}.{index}"
             if key in data:
                 assert_close(parameter.data, data[key], 1e-12, key)
+                compared += 1
+    assert compared == len(golden.named(data, f"{name}.")) == 12
+
+
+def test_every_optimizer_and_loss_of_the_archives_is_described() -> None:
+    for kind, sample in (("optimizers", ".step1.0"), ("losses", ".mean")):
+        names = {key.removesuffix(sample) for key in golden.arrays(kind) if key.endswith(sample)}
+        assert names == set(golden.descriptions()[kind])
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -223,7 +223,21 @@ def test_dropout_in_evaluation_passes_gradients_through(rng: np.random.Generator
 @pytest.mark.parametrize("weighting", ["plain", "mask", "sample_weight", "both"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(
-    "kind", ["mse", "mae", "classes", "smoothed", "weighted", "ignoring", "probabilities"]
+    "kind",
+    [
+        "mse",
+        "mae",
+        "huber",
+        "smooth_l1",
+        "answers",
+        "quantiles",
+        "gaussian",
+        "classes",
+        "smoothed",
+        "weighted",
+        "ignoring",
+        "probabilities",
+    ],
 )
 def test_loss(kind: str, reduction: str, weighting: str, rng: np.random.Generator) -> None:
     pred = rng.normal(size=(4, 3, 5))
@@ -235,6 +249,22 @@ def test_loss(kind: str, reduction: str, weighting: str, rng: np.random.Generato
         loss = rr.MAELoss(reduction=reduction)
         # At least 0.1 away from the kink.
         target = pred + rng.choice([-1, 1], pred.shape) * rng.uniform(0.1, 1, pred.shape)
+    elif kind in ("huber", "smooth_l1"):
+        loss = (rr.HuberLoss if kind == "huber" else rr.SmoothL1Loss)(0.5, reduction=reduction)
+        # At least 0.01 away from the kinks of the slope.
+        distance = rng.choice([0.1, 0.45, 0.55, 2], pred.shape) + rng.uniform(0, 0.04, pred.shape)
+        target = pred + rng.choice([-1, 1], pred.shape) * distance
+    elif kind == "answers":
+        loss = rr.BCEWithLogitsLoss(rng.uniform(0.5, 2, 5), reduction=reduction)
+        target = rng.uniform(size=pred.shape)
+    elif kind == "quantiles":
+        loss = rr.QuantileLoss([0.1, 0.3, 0.5, 0.6, 0.9], reduction=reduction)
+        target = rng.normal(size=(4, 3))
+        away = target[..., None] - pred
+        pred -= np.where(np.abs(away) < 0.1, 0.2, 0.0) * np.sign(away)
+    elif kind == "gaussian":
+        loss = rr.GaussianNLLLoss(full=True, reduction=reduction)
+        pred, target = pred[..., :2], rng.normal(size=(4, 3))
     elif kind == "probabilities":
         loss = rr.CrossEntropyLoss(reduction=reduction)
         target = rng.dirichlet(np.ones(5), size=(4, 3))

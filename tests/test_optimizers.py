@@ -14,7 +14,16 @@ import recurrust as rr
 from reference import optimizers
 from reference.comparison import assert_close
 
-KINDS = {"sgd": rr.SGD, "adam": rr.Adam, "adamw": rr.AdamW, "rmsprop": rr.RMSprop}
+KINDS = {
+    "sgd": rr.SGD,
+    "adam": rr.Adam,
+    "adamw": rr.AdamW,
+    "rmsprop": rr.RMSprop,
+    "adagrad": rr.Adagrad,
+    "adadelta": rr.Adadelta,
+    "nadam": rr.NAdam,
+    "radam": rr.RAdam,
+}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "sgd": [
         {"momentum": momentum, "dampening": dampening, "weight_decay": decay, "nesterov": nesterov}
@@ -35,7 +44,32 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
             (0.99, 0.5), (1e-8, 1.0), (0, 0.1), (0, 0.9), (False, True)
         )
     ],
-}
+    "adagrad": [
+        {"lr_decay": fall, "weight_decay": decay, "initial_accumulator_value": start, "eps": eps}
+        for fall, decay, start, eps in itertools.product(
+            (0, 0.3), (0, 0.1), (0, 0.5), (1e-10, 1.0)
+        )
+    ],
+    "adadelta": [
+        {"rho": rho, "eps": eps, "weight_decay": decay}
+        for rho, eps, decay in itertools.product((0.9, 0.5, 0.0, 1.0), (1e-6, 1.0), (0, 0.1))
+    ],
+    "nadam": [
+        {"betas": betas, "eps": eps, "weight_decay": decay, "momentum_decay": fall,
+         "decoupled_weight_decay": decoupled}
+        for betas, eps, decay, fall, decoupled in itertools.product(
+            ((0.9, 0.999), (0.5, 0.5), (0.0, 0.9)), (1e-8, 1.0), (0, 0.1), (0.004, 0, 2.0),
+            (False, True),
+        )
+    ],
+    "radam": [
+        {"betas": betas, "eps": eps, "weight_decay": decay, "decoupled_weight_decay": decoupled}
+        for betas, eps, decay, decoupled in itertools.product(
+            # The second moment counts from the sixth update on; never; soon.
+            ((0.9, 0.999), (0.5, 0.5), (0.0, 0.9)), (1e-8, 1.0), (0, 0.1), (False, True)
+        )
+    ],
+}  # fmt: skip
 OPTIONS["adamw"] = OPTIONS["adam"]
 # Less than a register, just around one, and many with a rest.
 SHAPES = ((), (3,), (15,), (17,), (10, 101))
@@ -76,10 +110,116 @@ def test_defaults(name: str) -> None:
         "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
         "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
         "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0},
-    }[name]
+        "adagrad": {
+            "lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0,
+            "eps": 1e-10,
+        },
+        "adadelta": {"lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0},
+        "nadam": {
+            "lr": 2e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0,
+            "momentum_decay": 4e-3, "decoupled_weight_decay": False,
+        },
+        "radam": {
+            "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0,
+            "decoupled_weight_decay": False,
+        },
+    }[name]  # fmt: skip
     (group,) = KINDS[name](parameters).param_groups
     assert defaults.items() <= group.items()
     assert group["params"] == parameters
+
+
+def test_what_is_remembered_has_pytorch_s_names(rng: np.random.Generator) -> None:
+    for kind, names in (
+        (rr.Adagrad, {"step", "sum"}),
+        (rr.Adadelta, {"step", "square_avg", "acc_delta"}),
+        (rr.NAdam, {"step", "mu_product", "exp_avg", "exp_avg_sq"}),
+        (rr.RAdam, {"step", "exp_avg", "exp_avg_sq"}),
+    ):
+        parameter = rr.Parameter(np.ones(3))
+        optimizer = kind([parameter])
+        assert optimizer.state_dict()["state"] == {}
+        parameter.grad[...] = gradient = rng.normal(size=3)
+        optimizer.step()
+        (state,) = optimizer.state_dict()["state"].values()
+        assert set(state) == names
+        assert state["step"] == 1
+        if kind is rr.NAdam:
+            np.testing.assert_array_equal(
+                state["mu_product"], np.float32(0.9 * (1 - 0.96**0.004 / 2))
+            )
+        if kind in (rr.NAdam, rr.RAdam):
+            np.testing.assert_allclose(state["exp_avg"], 0.1 * gradient, rtol=1e-14)
+            np.testing.assert_allclose(state["exp_avg_sq"], 0.001 * gradient**2, rtol=1e-12)
+    optimizer = rr.Adagrad([parameter], initial_accumulator_value=0.25)
+    optimizer.step()
+    np.testing.assert_allclose(
+        optimizer.state_dict()["state"][0]["sum"], 0.25 + gradient**2, rtol=1e-15
+    )
+
+
+def test_every_parameter_has_a_product_of_its_own() -> None:
+    """One that joins later starts from the beginning, and so does its count of steps."""
+    early, late = rr.Parameter(np.ones(2)), rr.Parameter(np.ones(2))
+    optimizer = rr.NAdam([early, late], lr=0.01)
+    early.grad[...] = 0.5
+    optimizer.step()
+    first = early.data.copy()
+    late.grad[...] = 0.5
+    optimizer.step()
+    np.testing.assert_array_equal(late.data, first)
+    states = optimizer.state_dict()["state"]
+    assert [states[index]["step"] for index in (0, 1)] == [2, 1]
+    assert 0.2 < states[0]["mu_product"] < 0.21 < 0.45 < states[1]["mu_product"] < 0.46
+
+
+def test_a_momentum_of_almost_one_keeps_nadam_finite() -> None:
+    parameter = rr.Parameter(np.ones(2))
+    optimizer = rr.NAdam([parameter], betas=(1 - 1e-12, 0.999), momentum_decay=1e9)
+    parameter.grad[...] = 1.0
+    for _ in range(3):
+        optimizer.step()
+    assert np.isfinite(parameter.data).all()
+
+
+@pytest.mark.parametrize("product", [-0.1, 1.5, np.nan, np.inf, [0.5, 0.5], [], "half", None])
+def test_a_product_that_can_not_be_is_refused(product: Any) -> None:
+    parameter = rr.Parameter(np.ones(2))
+    optimizer = rr.NAdam([parameter])
+    parameter.grad[...] = 1.0
+    optimizer.step()
+    before = optimizer.state_dict()
+    wrong = optimizer.state_dict()
+    wrong["state"][0]["mu_product"] = product
+    with pytest.raises((ValueError, TypeError), match="mu_product"):
+        optimizer.load_state_dict(wrong)
+    del wrong["state"][0]["mu_product"]
+    with pytest.raises(rr.ConfigError, match="mu_product"):
+        optimizer.load_state_dict(wrong)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert after["state"][0]["mu_product"] == before["state"][0]["mu_product"]
+    # As PyTorch keeps it.
+    wrong["state"][0]["mu_product"] = np.array(0.25, np.float32)
+    optimizer.load_state_dict(wrong)
+    assert optimizer.state_dict()["state"][0]["mu_product"] == 0.25
+
+
+def test_radam_waits_for_its_second_moment() -> None:
+    """Until then, steps are proportional to the gradients."""
+    small, large = rr.Parameter(np.zeros(1)), rr.Parameter(np.zeros(1))
+    optimizer = rr.RAdam([small, large], lr=0.1)
+    for step in range(1, 8):
+        small.grad[...], large.grad[...] = 0.1, 10.0
+        before = [small.data.copy(), large.data.copy()]
+        optimizer.step()
+        moved = [(p.data - b)[0] for p, b in zip((small, large), before, strict=True)]
+        if step <= 5:
+            np.testing.assert_allclose(moved, [-0.01, -1.0], rtol=1e-12)
+        else:
+            # A hundredfold gradient moves no further: only eps tells them apart.
+            np.testing.assert_allclose(moved[0], moved[1], rtol=1e-5)
+            assert -0.1 < moved[0] < 0
 
 
 def test_groups_have_options_of_their_own() -> None:
@@ -209,7 +349,7 @@ def test_extreme_gradients_stay_finite(name: str) -> None:
     for gradient in (0.0, 1e-30, 1e-45, 1e15, -1e18):
         parameter = rr.Parameter(np.ones(3, "f4"))
         optimizer = KINDS[name]([parameter], lr=1e-3)
-        for _ in range(5):
+        for _ in range(8):
             parameter.grad[...] = gradient
             optimizer.step()
         assert np.isfinite(parameter.data).all(), gradient

@@ -11,7 +11,15 @@ from reference import golden, optimizers
 from reference.comparison import assert_all_close, assert_close
 from reference.differences import TOLERANCE, central_differences
 from reference.gru import ReferenceGRU
-from reference.losses import absolute_errors, cross_entropies, reduce, squared_errors
+from reference.losses import (
+    absolute_errors,
+    binary_cross_entropies,
+    cross_entropies,
+    huber,
+    reduce,
+    smooth_l1,
+    squared_errors,
+)
 from reference.lstm import ReferenceLSTM
 from reference.recurrent import as_state, as_tuple
 from reference.rnn import ReferenceRNN
@@ -109,6 +117,12 @@ def test_losses_agree_with_pytorch(reduction: str) -> None:
             losses = squared_errors(x, target)
         elif case["kind"] == "MAELoss":
             losses = absolute_errors(x, target)
+        elif case["kind"] == "HuberLoss":
+            losses = huber(x, target, case["delta"])
+        elif case["kind"] == "SmoothL1Loss":
+            losses = smooth_l1(x, target, case["beta"])
+        elif case["kind"] == "BCEWithLogitsLoss":
+            losses = binary_cross_entropies(x, target)
         else:
             losses, own = cross_entropies(
                 x,

@@ -66,7 +66,10 @@ def test_weights_can_not_be_written_through_views(kind: str) -> None:
         np.testing.assert_array_equal(getattr(layer, name), array)
 
 
-@pytest.mark.parametrize("optimizer", [rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop])
+@pytest.mark.parametrize(
+    "optimizer",
+    [rr.SGD, rr.Adam, rr.AdamW, rr.RMSprop, rr.Adagrad, rr.Adadelta, rr.NAdam, rr.RAdam],
+)
 def test_old_views_follow_the_optimizer_and_so_does_the_next_forward(
     optimizer: Any, rng: np.random.Generator
 ) -> None:

@@ -82,3 +82,37 @@ def cross_entropies(
         q, own = np.eye(classes)[known], w[known] * counted
     q = (1 - label_smoothing) * q + label_smoothing / classes
     return -(w * q * log_p).sum(axis=-1) * counted, own
+
+
+def huber(pred: ArrayLike, target: ArrayLike, delta: float = 1.0) -> Array:
+    """d^2 / 2 for a distance d up to delta, delta (d - delta / 2) beyond."""
+    d = absolute_errors(pred, target)
+    return np.where(d <= delta, d**2 / 2, delta * (d - delta / 2))
+
+
+def smooth_l1(pred: ArrayLike, target: ArrayLike, beta: float = 1.0) -> Array:
+    """d^2 / (2 beta) for a distance d below beta, d - beta / 2 beyond."""
+    return huber(pred, target, beta) / beta if beta else absolute_errors(pred, target)
+
+
+def binary_cross_entropies(
+    logits: ArrayLike, target: ArrayLike, pos_weight: ArrayLike = 1.0
+) -> Array:
+    """-(w t log p + (1 - t) log(1 - p)), p the logistic function of the logits."""
+    logits, target = np.asarray(logits, np.float64), np.asarray(target, np.float64)
+    log_p, log_rest = -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
+    return -(np.asarray(pos_weight) * target * log_p + (1 - target) * log_rest)
+
+
+def pinball(pred: ArrayLike, target: ArrayLike, quantiles: ArrayLike) -> Array:
+    """max(q (t - p), (q - 1) (t - p)), the mean over the quantiles."""
+    levels = np.asarray(quantiles, np.float64)
+    shortfall = np.asarray(target, np.float64)[..., np.newaxis] - pred
+    return np.maximum(levels * shortfall, (levels - 1) * shortfall).mean(axis=-1)
+
+
+def gaussian(pred: ArrayLike, target: ArrayLike, full: bool = False) -> Array:
+    """-log of the normal density, from mean and log variance; its constant only if full."""
+    mean, log_variance = np.moveaxis(np.asarray(pred, np.float64), -1, 0)
+    square = (np.asarray(target, np.float64) - mean) ** 2 / np.exp(log_variance)
+    return 0.5 * (log_variance + square + (np.log(2 * np.pi) if full else 0))

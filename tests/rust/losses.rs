@@ -1,11 +1,13 @@
 //! Losses.
 
+use recurrust::losses::binary::BinaryCrossEntropy;
 use recurrust::losses::classification::{CrossEntropy, Targets};
+use recurrust::losses::distribution::{Gaussian, Quantiles};
 use recurrust::losses::regression::Regression;
 use recurrust::simd::InstructionSet;
 
 const SET: InstructionSet = InstructionSet::Portable;
-use recurrust::losses::{Extent, Reduction, Request};
+use recurrust::losses::{Extent, Reduced, Reduction, Request};
 
 const PLAIN: CrossEntropy = CrossEntropy {
     class_weights: None,
@@ -22,11 +24,14 @@ fn request(weights: Option<&[f64]>, reduction: Reduction) -> Request<'_, f64> {
 }
 
 #[test]
-fn squared_and_absolute() {
+fn losses_of_differences() {
     let (pred, target) = ([1.0f64, 2.0, 4.0], [0.0, 2.0, 6.0]);
     for (loss, value, gradient) in [
         (Regression::Squared, 5.0, [2.0, 0.0, -4.0]),
         (Regression::Absolute, 3.0, [1.0, 0.0, -1.0]),
+        (Regression::Huber { delta: 1.5 }, 2.375, [1.0, 0.0, -1.5]),
+        (Regression::SmoothL1 { beta: 2.0 }, 1.25, [0.5, 0.0, -1.0]),
+        (Regression::SmoothL1 { beta: 0.0 }, 3.0, [1.0, 0.0, -1.0]),
     ] {
         let request = request(None, Reduction::Sum);
         let reduced = loss.reduce(SET, &pred, &target, request).expect("fits");
@@ -176,5 +181,141 @@ fn cross_entropies_agree_on_every_set() {
         for (got, expected) in gradients.flat_map(|(got, expected)| got.iter().zip(expected)) {
             assert!((got - expected).abs() < 1e-15, "{set:?}");
         }
+    }
+}
+
+/// Numbers of both signs that don't repeat, in -9..9.
+fn waves(count: usize, seed: f64) -> Vec<f64> {
+    (0..count)
+        .map(|index| 9.0 * (seed + 1.7 * index as f64).sin())
+        .collect()
+}
+
+/// Checks a loss with so many predictions an element against its formula, its slopes against
+/// differences, on every set, around the length of a block, with weights and without.
+fn check_blocks(
+    width: usize,
+    reduce: impl Fn(InstructionSet, &[f64], &[f64], Request<'_, f64>) -> Reduced<f64>,
+    formula: impl Fn(&[f64], f64, usize) -> f64,
+) {
+    for count in [0usize, 1, 7, 255, 256, 257, 600] {
+        let predictions = waves(count * width, 0.1);
+        let targets: Vec<f64> = waves(count, 0.2).iter().map(|t| t.abs() / 9.0).collect();
+        let mut weights: Vec<f64> = waves(count, 0.3).iter().map(|w| w.abs()).collect();
+        if let Some(weight) = weights.last_mut() {
+            *weight = 0.0;
+        }
+        for given in [None, Some(&weights[..])] {
+            let weight = |at: usize| given.map_or(1.0, |weights| weights[at]);
+            let row = |at: usize| predictions[at * width..][..width].to_vec();
+            let losses: Vec<f64> = (0..count)
+                .map(|at| weight(at) * formula(&row(at), targets[at], at))
+                .collect();
+            let sum = losses.iter().sum::<f64>();
+            for set in InstructionSet::ALL
+                .into_iter()
+                .filter(|set| set.is_available())
+            {
+                let request = request(given, Reduction::None);
+                let reduced = reduce(set, &predictions, &targets, request);
+                let close = |got: f64, expected: f64, tolerance: f64| {
+                    let scale = 1.0 + expected.abs();
+                    assert!(
+                        (got - expected).abs() < tolerance * scale,
+                        "{set:?}, {count}: {got} instead of {expected}"
+                    );
+                };
+                close(reduced.value, sum, 1e-12);
+                let elements = reduced.elements.expect("not reduced");
+                for (&got, &expected) in elements.iter().zip(&losses) {
+                    close(got, expected, 1e-13);
+                }
+                let gradient = reduced.gradient.expect("was asked for");
+                assert_eq!(gradient.len(), count * width);
+                for at in 0..count {
+                    for place in 0..width {
+                        let moved = |step: f64| {
+                            let mut row = row(at);
+                            row[place] += step;
+                            formula(&row, targets[at], at)
+                        };
+                        let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                        close(gradient[at * width + place], weight(at) * slope, 1e-6);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn answers() {
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    for positive_weights in [None, Some(vec![2.5]), Some(vec![0.5, 1.0, 3.0])] {
+        let loss = BinaryCrossEntropy { positive_weights };
+        check_blocks(
+            1,
+            |set, p, t, request| loss.reduce(set, p, t, request).expect("fits"),
+            |row, target, at| {
+                let weights = loss.positive_weights.as_deref().unwrap_or(&[1.0]);
+                let weight = weights[at % weights.len()];
+                (1.0 - target) * softplus(row[0]) + weight * target * softplus(-row[0])
+            },
+        );
+    }
+}
+
+#[test]
+fn the_logarithm_of_one_and_a_power_keeps_its_digits() {
+    let loss = BinaryCrossEntropy {
+        positive_weights: None,
+    };
+    let logits: Vec<f64> = (0..20_000).map(|index| f64::from(index) * 0.005).collect();
+    let ones = vec![1.0; logits.len()];
+    for set in InstructionSet::ALL
+        .into_iter()
+        .filter(|set| set.is_available())
+    {
+        let request = request(None, Reduction::None);
+        let reduced = loss.reduce(set, &logits, &ones, request).expect("fits");
+        for (logit, got) in logits.iter().zip(reduced.elements.expect("not reduced")) {
+            let expected = (-logit).exp().ln_1p();
+            // The power's own error grows with its exponent.
+            let bound = (4.0 + 2.0 * logit) * f64::EPSILON;
+            assert!((got / expected - 1.0).abs() < bound, "{set:?}, {logit}");
+        }
+    }
+}
+
+#[test]
+fn quantiles() {
+    for levels in [vec![0.5], vec![0.1, 0.25, 0.9], vec![0.6; 17]] {
+        let loss = Quantiles { levels };
+        check_blocks(
+            loss.levels.len(),
+            |set, p, t, request| loss.reduce(set, p, t, request).expect("fits"),
+            |row, target, _| {
+                let costs = row.iter().zip(&loss.levels).map(|(prediction, level)| {
+                    let short = target - prediction;
+                    (level * short).max((level - 1.0) * short)
+                });
+                costs.sum::<f64>() / row.len() as f64
+            },
+        );
+    }
+}
+
+#[test]
+fn normal_distributions() {
+    for full in [false, true] {
+        let constant = if full { 0.918_938_533_204_672_7 } else { 0.0 };
+        check_blocks(
+            2,
+            |set, p, t, request| Gaussian { full }.reduce(set, p, t, request).expect("fits"),
+            |row, target, _| {
+                let square = (target - row[0]).powi(2) / row[1].exp();
+                0.5 * (row[1] + square) + constant
+            },
+        );
     }
 }

@@ -1,13 +1,16 @@
 //! Optimizers and clipping.
 
 use recurrust::optimizers::clip::{JointNorm, clamp, scale};
-use recurrust::optimizers::{Adam, RmsProp, Rule, Sgd};
+use recurrust::optimizers::{Adadelta, Adagrad, Adam, NAdam, RAdam, RmsProp, Rule, Sgd};
 use recurrust::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
 const SET: InstructionSet = InstructionSet::Portable;
 
 /// Around the lengths of registers, and long.
 const SIZES: [usize; 6] = [0, 1, 3, 15, 17, 1000];
+
+/// So many updates that `RAdam`'s second moment counts.
+const STEPS: i32 = 8;
 
 fn sets() -> impl Iterator<Item = InstructionSet> {
     InstructionSet::ALL
@@ -23,15 +26,7 @@ fn numbers<F: SimdFloat>(len: usize, seed: f64) -> Vec<F> {
 }
 
 fn adam() -> Rule {
-    Rule::Adam(Adam {
-        lr: 1e-3,
-        betas: (0.9, 0.999),
-        eps: 1e-8,
-        weight_decay: 0.0,
-        amsgrad: false,
-        maximize: false,
-        decoupled: false,
-    })
+    Rule::Adam(Adam::default())
 }
 
 #[test]
@@ -129,6 +124,33 @@ fn rules() -> Vec<Rule> {
             centered: !plain,
             maximize: plain,
         }));
+        rules.push(Rule::Adagrad(Adagrad {
+            lr_decay: if plain { 0.0 } else { 0.5 },
+            weight_decay,
+            initial_accumulator_value: 0.1,
+            maximize: plain,
+            ..Adagrad::default()
+        }));
+        rules.push(Rule::Adadelta(Adadelta {
+            weight_decay,
+            maximize: !plain,
+            ..Adadelta::default()
+        }));
+        rules.push(Rule::NAdam(NAdam {
+            weight_decay,
+            decoupled: plain,
+            maximize: plain,
+            ..NAdam::default()
+        }));
+        rules.push(Rule::RAdam(RAdam {
+            // The second moment counts from the fifth update on, or not within a few.
+            betas: (0.9, if plain { 0.99 } else { 0.9 }),
+            eps: 1e-3,
+            weight_decay,
+            decoupled: !plain,
+            maximize: plain,
+            ..RAdam::default()
+        }));
     }
     rules
 }
@@ -137,7 +159,7 @@ fn rules() -> Vec<Rule> {
 fn updated<F: SimdFloat>(set: InstructionSet, rule: &Rule, len: usize) -> Vec<F> {
     let mut values = numbers(len, 0.5);
     let mut memory = rule.memory(len).expect("fits");
-    for step in 0..5 {
+    for step in 0..STEPS {
         let gradient = numbers::<F>(len, f64::from(step));
         rule.update(set, &mut values, &gradient, &mut memory);
     }
@@ -153,7 +175,7 @@ fn check_sets<F: SimdFloat>(tolerance: f64) {
                 let mut memory = rule.memory(1).expect("fits");
                 let place = len - 1;
                 let mut value = [numbers::<f64>(len, 0.5)[place]];
-                for step in 0..5 {
+                for step in 0..STEPS {
                     let gradient = numbers::<f64>(len, f64::from(step))[place];
                     rule.update(SET, &mut value, &[gradient], &mut memory);
                 }
@@ -258,7 +280,7 @@ fn moments_that_fade_leave_the_subnormal_numbers() {
             rule.update(SET, &mut value, &[0.0], &mut memory);
         }
         for (name, array) in &memory.arrays {
-            if ["exp_avg", "momentum_buffer", "grad_avg"].contains(name) {
+            if ["exp_avg", "momentum_buffer", "grad_avg", "acc_delta"].contains(name) {
                 assert!(array[0].abs() <= 0.0, "{rule:?}: {name}");
             }
         }
@@ -305,4 +327,55 @@ fn check_roots<F: SimdFloat>() {
 fn roots_are_rounded_exactly_whatever_part_of_a_register_is_filled() {
     check_roots::<f32>();
     check_roots::<f64>();
+}
+
+#[test]
+fn the_product_is_multiplied_once_an_update_and_belongs_to_one_parameter() {
+    let rule = Rule::NAdam(NAdam::default());
+    assert_eq!(rule.product_name(), Some("mu_product"));
+    let (mut one, mut two) = (rule.memory(1).expect("fits"), rule.memory(1).expect("fits"));
+    let mut value = [1.0f64];
+    let mut expected = 1.0f64;
+    for number in 1..=3 {
+        rule.update(SET, &mut value, &[0.1], &mut one);
+        expected *= 0.9 * (1.0 - 0.5 * 0.96f64.powf(4e-3 * f64::from(number)));
+    }
+    rule.update(SET, &mut value, &[0.1], &mut two);
+    let product = |memory: &recurrust::optimizers::Memory<f64>| memory.product.expect("has one").1;
+    // In single precision, as PyTorch's.
+    assert!((product(&one) - expected).abs() < 1e-7);
+    assert!((product(&two) - 0.45).abs() < 1e-3);
+    assert!(adam().memory::<f64>(1).expect("fits").product.is_none());
+}
+
+#[test]
+fn sums_start_where_they_are_told_to() {
+    let rule = Rule::Adagrad(Adagrad {
+        initial_accumulator_value: 9.0,
+        eps: 0.0,
+        ..Adagrad::default()
+    });
+    let mut memory = rule.memory(3).expect("fits");
+    assert_eq!(memory.arrays, [("sum", vec![9.0f64; 3])]);
+    let mut values = [1.0f64; 3];
+    rule.update(SET, &mut values, &[4.0, 0.0, -4.0], &mut memory);
+    assert_eq!(memory.arrays[0].1, [25.0, 9.0, 25.0]);
+    for (value, expected) in values.iter().zip([0.992, 1.0, 1.008]) {
+        assert!((value - expected).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn relatives_of_adam_survive_many_steps() {
+    for rule in [
+        Rule::NAdam(NAdam::default()),
+        Rule::RAdam(RAdam::default()),
+        Rule::Adagrad(Adagrad::default()),
+    ] {
+        let mut memory = rule.memory(1).expect("fits");
+        memory.updates = u64::MAX / 2;
+        let mut value = [1.0f64];
+        rule.update(SET, &mut value, &[0.1], &mut memory);
+        assert!(value[0].is_finite() && value[0] < 1.0, "{rule:?}");
+    }
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use super::loss::{Kind, Loss, Options};
 use super::weights;
 use crate::bindings::arrays::{self, Contiguous, Number};
-use crate::bindings::options::{self, shown};
+use crate::bindings::options;
 use crate::bindings::run::interruptible;
 use crate::error::{Error, Result, shape_text};
 use crate::losses::binary::BinaryCrossEntropy;
@@ -240,21 +240,25 @@ impl BceWithLogitsLoss {
         pos_weight: Option<&Bound<'_, PyAny>>,
         reduction: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let positive_weights = pos_weight
-            .map(|weight| {
-                let array = arrays::numbers(weight, "pos_weight")?;
-                arrays::check_dimensions(&array, "pos_weight", &[0, 1], "a number or (classes,)")?;
-                let weights = copied_vec(Contiguous::<f64>::new(&array)?.as_slice())?;
-                if weights.is_empty() {
-                    return Err(
-                        Error::shape("pos_weight", "at least one weight", shown(weight)).into(),
-                    );
-                }
-                weights::check("pos_weight", &weights)?;
-                Ok::<_, PyErr>(weights)
-            })
-            .transpose()?;
+        let positive_weights = pos_weight.map(positive_weights).transpose()?;
         let kind = Kind::BinaryCrossEntropy(BinaryCrossEntropy { positive_weights });
         Loss::subclass(Self, kind, reduction)
     }
+}
+
+/// One weight for all classes, or one for each.
+fn positive_weights(given: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    let array = arrays::numbers(given, "pos_weight")?;
+    arrays::check_dimensions(&array, "pos_weight", &[0, 1], "a number or (classes,)")?;
+    if array.ndim() == 0 {
+        return Ok(vec![options::non_negative("pos_weight", given)?]);
+    }
+    let weights = copied_vec(Contiguous::<f64>::new(&array)?.as_slice())?;
+    if weights.is_empty() {
+        return Err(
+            Error::shape("pos_weight", "at least one weight", options::shown(given)).into(),
+        );
+    }
+    weights::check("pos_weight", &weights)?;
+    Ok(weights)
 }

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::loss::{Kind, Loss, Options};
 use crate::bindings::arrays::{self, Contiguous};
-use crate::bindings::options::{self, shown};
+use crate::bindings::options;
 use crate::error::{Error, Result, shape_text};
 use crate::losses::distribution::{Gaussian, Quantiles};
 use crate::memory::copied_vec;
@@ -67,10 +67,12 @@ impl QuantileLoss {
         reduction: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let array = arrays::numbers(quantiles, "quantiles")?;
-        arrays::check_dimensions(&array, "quantiles", &[1], "(quantiles,)")?;
+        arrays::check_dimensions(&array, "quantiles", &[1], "levels of shape (Q,)")?;
         let levels = copied_vec(Contiguous::<f64>::new(&array)?.as_slice())?;
         if levels.is_empty() {
-            return Err(Error::shape("quantiles", "at least one", shown(quantiles)).into());
+            return Err(
+                Error::shape("quantiles", "at least one", options::shown(quantiles)).into(),
+            );
         }
         let outside = |&level: &f64| !(level > 0.0 && level < 1.0);
         if let Some(index) = levels.iter().position(outside) {
