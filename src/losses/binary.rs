@@ -60,26 +60,23 @@ impl<F: Float> Elements<F> for BinaryCrossEntropy {
                 *positive *= weight;
             }
         }
-        for index in 0..block.targets.len() {
-            let logit = block.predictions[index].double();
-            let (positive, negative) = (positives[index], 1.0 - block.targets[index].double());
+        let numbers = block.predictions.iter().zip(block.targets);
+        let made = powers.iter().zip(&logarithms).zip(&positives);
+        let results = block.losses.iter_mut().zip(block.slopes);
+        for (((logit, target), ((power, logarithm), &positive)), (loss, slope)) in
+            numbers.zip(made).zip(results)
+        {
+            let (logit, negative) = (logit.double(), 1.0 - target.double());
             // The probability of the likelier answer, and of the other.
-            let likely = 1.0 / (1.0 + powers[index]);
-            let unlikely = powers[index] * likely;
-            let (yes, no) = if logit > 0.0 {
-                (likely, unlikely)
-            } else {
-                (unlikely, likely)
-            };
-            let (up, down) = if logit > 0.0 {
-                (logit, 0.0)
-            } else {
-                (0.0, -logit)
-            };
+            let likely = 1.0 / (1.0 + power);
+            let unlikely = power * likely;
+            let up = if logit > 0.0 { logit } else { 0.0 };
+            let down = if logit > 0.0 { 0.0 } else { -logit };
+            let yes = if logit > 0.0 { likely } else { unlikely };
+            let no = if logit > 0.0 { unlikely } else { likely };
             // An answer that isn't wanted costs nothing, even when its logit is infinite.
-            block.losses[index] = weighted(up + logarithms[index], negative)
-                + weighted(down + logarithms[index], positive);
-            block.slopes[index] = weighted(yes, negative) - weighted(no, positive);
+            *loss = weighted(up + logarithm, negative) + weighted(down + logarithm, positive);
+            *slope = weighted(yes, negative) - weighted(no, positive);
         }
     }
 }

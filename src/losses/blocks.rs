@@ -75,12 +75,19 @@ impl<F: Float, L: Elements<F>> Kernel<f64> for Pass<'_, F, L> {
         let count = self.targets.len();
         let scale = request.value(1.0, self.reduced.weight);
         let mut losses = [0.0; BLOCK];
+        let mut weights = [1.0; BLOCK];
         let mut sum = 0.0;
         for start in (0..count).step_by(BLOCK) {
             let place = start..count.min(start + BLOCK);
             let wide = place.start * width..place.end * width;
             let losses = &mut losses[..place.len()];
             let slopes = &mut self.slopes[..wide.len()];
+            if let Some(given) = request.weights {
+                for (weight, given) in weights.iter_mut().zip(&given[place.clone()]) {
+                    *weight = given.double();
+                }
+            }
+            let weights = &weights[..place.len()];
             self.loss.fill::<V>(Block {
                 first: start,
                 predictions: &self.predictions[wide.clone()],
@@ -88,19 +95,26 @@ impl<F: Float, L: Elements<F>> Kernel<f64> for Pass<'_, F, L> {
                 losses,
                 slopes,
             });
-            for (loss, element) in losses.iter_mut().zip(place.clone()) {
-                *loss = weighted(*loss, request.weight_of(element));
+            for (loss, weight) in losses.iter_mut().zip(weights) {
+                *loss = weighted(*loss, *weight);
             }
             sum += total(losses);
             if let Some(to) = &mut self.reduced.elements {
-                for (to, &loss) in to[place.clone()].iter_mut().zip(&*losses) {
+                for (to, &loss) in to[place].iter_mut().zip(&*losses) {
                     *to = F::of(loss);
                 }
             }
             if let Some(to) = &mut self.reduced.gradient {
-                let rows = to[wide].chunks_exact_mut(width);
-                for ((row, slopes), element) in rows.zip(slopes.chunks_exact(width)).zip(place) {
-                    let factor = request.weight_of(element) * scale;
+                let to = &mut to[wide];
+                if width == 1 {
+                    for ((to, &slope), weight) in to.iter_mut().zip(&*slopes).zip(weights) {
+                        *to = F::of(weighted(slope, weight * scale));
+                    }
+                    continue;
+                }
+                let rows = to.chunks_exact_mut(width).zip(slopes.chunks_exact(width));
+                for ((row, slopes), weight) in rows.zip(weights) {
+                    let factor = weight * scale;
                     for (to, &slope) in row.iter_mut().zip(slopes) {
                         *to = F::of(weighted(slope, factor));
                     }

@@ -50,14 +50,9 @@ impl<F: Float> Elements<F> for Quantiles {
             *loss = 0.0;
             for ((prediction, level), slope) in row.iter().zip(&self.levels).zip(slopes) {
                 let excess = prediction.double() - target.double();
-                // Neither above nor below: the slope is zero, or NaN as the excess is.
-                let cost = if excess > 0.0 {
-                    1.0 - level
-                } else if excess < 0.0 {
-                    -level
-                } else {
-                    excess
-                };
+                // Without branches, which nobody could predict: 1 - level above, -level below.
+                let cost = 0.5 * excess.signum() + (0.5 - level);
+                let cost = if excess == 0.0 { 0.0 } else { cost };
                 *slope = share * cost;
                 *loss += *slope * excess;
             }

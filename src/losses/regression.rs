@@ -77,48 +77,53 @@ impl<F: SimdFloat> Kernel<F> for Pass<'_, F> {
             Regression::Squared => {
                 self.over(|difference| (difference * difference, difference + difference));
             }
-            Regression::Absolute => {
-                self.over(|difference| (difference.abs(), sign(difference)));
-            }
+            Regression::Absolute => self.over_absolute(),
             Regression::Huber { delta } => {
-                let (delta, half) = (F::of(delta), F::of(0.5));
+                let (delta, half) = (finite(delta), F::of(0.5));
                 self.over(|difference| {
-                    let distance = difference.abs();
-                    if distance <= delta {
-                        (half * difference * difference, difference)
-                    } else {
-                        let value = delta * (distance - half * delta);
-                        (value, delta * sign(difference))
-                    }
+                    let slope = clamped(difference, delta);
+                    (slope * (difference - half * slope), slope)
                 });
             }
             Regression::SmoothL1 { beta } => {
-                let (beta, half) = (F::of(beta), F::of(0.5));
+                let (beta, half) = (finite::<F>(beta), F::of(0.5));
+                if beta == F::zero() {
+                    return self.over_absolute();
+                }
                 self.over(|difference| {
-                    let distance = difference.abs();
-                    if distance < beta {
-                        let slope = difference / beta;
-                        (half * difference * slope, slope)
-                    } else {
-                        (distance - half * beta, sign(difference))
-                    }
+                    let slope = clamped(difference / beta, F::one());
+                    (slope * (difference - half * beta * slope), slope)
                 });
             }
         }
     }
 }
 
-/// One with the sign of the number; zero has none.
+/// The nearest number that isn't infinite.
+fn finite<F: Float>(number: f64) -> F {
+    F::of(number).min(F::max_value())
+}
+
+/// The nearest number from `-limit` to `limit`, without branches; NaN stays.
 #[inline(always)]
-fn sign<F: Float>(number: F) -> F {
-    if number == F::zero() {
-        F::zero()
-    } else {
-        number.signum()
-    }
+fn clamped<F: Float>(number: F, limit: F) -> F {
+    let number = if number > limit { limit } else { number };
+    if number < -limit { -limit } else { number }
 }
 
 impl<F: SimdFloat> Pass<'_, F> {
+    #[inline(always)]
+    fn over_absolute(self) {
+        self.over(|difference| {
+            let sign = if difference == F::zero() {
+                F::zero()
+            } else {
+                difference.signum()
+            };
+            (difference.abs(), sign)
+        });
+    }
+
     /// The pass, with the value and the slope of a difference.
     #[inline(always)]
     fn over(self, value_and_slope: impl Fn(F) -> (F, F)) {
