@@ -106,17 +106,12 @@ impl<F: Float, L: Elements<F>> Kernel<f64> for Pass<'_, F, L> {
             }
             if let Some(to) = &mut self.reduced.gradient {
                 let to = &mut to[wide];
-                if width == 1 {
-                    for ((to, &slope), weight) in to.iter_mut().zip(&*slopes).zip(weights) {
+                // One prediction of every element, then the next: long loops, whatever the width.
+                for place in 0..width {
+                    let to = to[place..].iter_mut().step_by(width);
+                    let slopes = slopes[place..].iter().step_by(width);
+                    for ((to, &slope), weight) in to.zip(slopes).zip(weights) {
                         *to = F::of(weighted(slope, weight * scale));
-                    }
-                    continue;
-                }
-                let rows = to.chunks_exact_mut(width).zip(slopes.chunks_exact(width));
-                for ((row, slopes), weight) in rows.zip(weights) {
-                    let factor = weight * scale;
-                    for (to, &slope) in row.iter_mut().zip(slopes) {
-                        *to = F::of(weighted(slope, factor));
                     }
                 }
             }

@@ -39,18 +39,20 @@ impl<F: Float> Elements<F> for Quantiles {
         self.levels.len()
     }
 
-    /// The compiler makes registers of what it can.
+    /// Level by level, so that no sum waits for the one before it.
     #[inline(always)]
     fn fill<V: Vector<Element = f64>>(&self, block: Block<'_, F>) {
         let width = self.levels.len();
         let share = 1.0 / width as f64;
-        let rows = block.predictions.chunks_exact(width).zip(block.targets);
-        let results = block.slopes.chunks_exact_mut(width).zip(block.losses);
-        for ((row, target), (slopes, loss)) in rows.zip(results) {
-            *loss = 0.0;
-            for ((prediction, level), slope) in row.iter().zip(&self.levels).zip(slopes) {
+        block.losses.fill(0.0);
+        for (place, &level) in self.levels.iter().enumerate() {
+            let predictions = block.predictions[place..].iter().step_by(width);
+            let slopes = block.slopes[place..].iter_mut().step_by(width);
+            let elements = predictions.zip(block.targets).zip(slopes);
+            for (((prediction, target), slope), loss) in elements.zip(&mut *block.losses) {
                 let excess = prediction.double() - target.double();
-                // Without branches, which nobody could predict: 1 - level above, -level below.
+                // Without branches, which nobody could predict: 1 - level above, -level below,
+                // nothing between.
                 let cost = 0.5 * excess.signum() + (0.5 - level);
                 let cost = if excess == 0.0 { 0.0 } else { cost };
                 *slope = share * cost;
@@ -110,29 +112,26 @@ impl<F: Float> Elements<F> for Gaussian {
         } else {
             0.0
         };
-        for index in 0..pairs.len() {
-            let [mean, log_variance] = pairs[index].map(Float::double);
-            let inverse_deviation = if log_variance > 0.0 {
-                powers[index]
-            } else {
-                1.0 / powers[index]
-            };
+        let numbers = pairs.iter().zip(block.targets).zip(&powers);
+        let results = block.losses.iter_mut().zip(slopes);
+        for (((&[mean, log_variance], target), &power), (loss, slopes)) in numbers.zip(results) {
+            let (mean, log_variance) = (mean.double(), log_variance.double());
+            let inverse = 1.0 / power;
+            let inverse_deviation = if log_variance > 0.0 { power } else { inverse };
             // In deviations. The root of the variance, rather than the variance, divides: squares of
             // the difference may overflow where this doesn't.
-            let difference = mean - block.targets[index].double();
-            let excess = if difference == 0.0 {
-                0.0
-            } else {
-                difference * inverse_deviation
-            };
+            let difference = mean - target.double();
+            let excess = times(difference, inverse_deviation);
             let square = excess * excess;
-            block.losses[index] = 0.5 * (log_variance + square) + constant;
-            let slope = if excess == 0.0 {
-                0.0
-            } else {
-                excess * inverse_deviation
-            };
-            slopes[index] = [slope, 0.5 * (1.0 - square)];
+            *loss = 0.5 * (log_variance + square) + constant;
+            *slopes = [times(excess, inverse_deviation), 0.5 * (1.0 - square)];
         }
     }
+}
+
+/// The product; zero when the number is, even times infinity.
+#[inline(always)]
+fn times(number: f64, factor: f64) -> f64 {
+    let product = number * factor;
+    if number == 0.0 { 0.0 } else { product }
 }

@@ -70,32 +70,70 @@ struct Pass<'a, F> {
 impl<F: SimdFloat> Kernel<F> for Pass<'_, F> {
     type Output = ();
 
-    /// The compiler makes registers of the loops; results have the same bits on every set.
     #[inline(always)]
     fn run<V: Vector<Element = F>>(self) {
         match self.loss {
-            Regression::Squared => {
-                self.over(|difference| (difference * difference, difference + difference));
-            }
-            Regression::Absolute => self.over_absolute(),
-            Regression::Huber { delta } => {
-                let (delta, half) = (finite(delta), F::of(0.5));
-                self.over(|difference| {
-                    let slope = clamped(difference, delta);
-                    (slope * (difference - half * slope), slope)
-                });
-            }
-            Regression::SmoothL1 { beta } => {
-                let (beta, half) = (finite::<F>(beta), F::of(0.5));
-                if beta == F::zero() {
-                    return self.over_absolute();
-                }
-                self.over(|difference| {
-                    let slope = clamped(difference / beta, F::one());
-                    (slope * (difference - half * beta * slope), slope)
-                });
-            }
+            Regression::Squared => self.over(Squared),
+            Regression::Absolute => self.over(Absolute),
+            Regression::Huber { delta } => self.over(Huber(finite(delta))),
+            Regression::SmoothL1 { beta } => match finite(beta) {
+                beta if beta == F::zero() => self.over(Absolute),
+                beta => self.over(SmoothL1(beta)),
+            },
         }
+    }
+}
+
+/// The value and the slope at a difference. No closure: see `CONTRIBUTING.md`.
+trait Shape<F>: Copy {
+    /// Value and slope, without branches: nobody could predict the difference.
+    fn at(self, difference: F) -> (F, F);
+}
+
+#[derive(Clone, Copy)]
+struct Squared;
+
+impl<F: Float> Shape<F> for Squared {
+    #[inline(always)]
+    fn at(self, difference: F) -> (F, F) {
+        (difference * difference, difference + difference)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Absolute;
+
+impl<F: Float> Shape<F> for Absolute {
+    #[inline(always)]
+    fn at(self, difference: F) -> (F, F) {
+        let sign = if difference == F::zero() {
+            F::zero()
+        } else {
+            difference.signum()
+        };
+        (difference.abs(), sign)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Huber<F>(F);
+
+impl<F: Float> Shape<F> for Huber<F> {
+    #[inline(always)]
+    fn at(self, difference: F) -> (F, F) {
+        let slope = clamped(difference, self.0);
+        (slope * (difference - F::of(0.5) * slope), slope)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct SmoothL1<F>(F);
+
+impl<F: Float> Shape<F> for SmoothL1<F> {
+    #[inline(always)]
+    fn at(self, difference: F) -> (F, F) {
+        let slope = clamped(difference / self.0, F::one());
+        (slope * (difference - F::of(0.5) * self.0 * slope), slope)
     }
 }
 
@@ -112,21 +150,9 @@ fn clamped<F: Float>(number: F, limit: F) -> F {
 }
 
 impl<F: SimdFloat> Pass<'_, F> {
+    /// The compiler makes registers of the loops; results have the same bits on every set.
     #[inline(always)]
-    fn over_absolute(self) {
-        self.over(|difference| {
-            let sign = if difference == F::zero() {
-                F::zero()
-            } else {
-                difference.signum()
-            };
-            (difference.abs(), sign)
-        });
-    }
-
-    /// The pass, with the value and the slope of a difference.
-    #[inline(always)]
-    fn over(self, value_and_slope: impl Fn(F) -> (F, F)) {
+    fn over(self, shape: impl Shape<F>) {
         let (request, reduced) = (self.request, self.reduced);
         let scale = request.value(1.0, reduced.weight);
         let ones = [F::one(); BLOCK];
@@ -138,13 +164,12 @@ impl<F: SimdFloat> Pass<'_, F> {
                 Some(weights) => &weights[block.clone()],
                 None => &ones[..block.len()],
             };
-            let pairs = || {
-                let predictions = self.predictions[block.clone()].iter();
-                predictions.zip(&self.targets[block.clone()])
-            };
-            let elements = || pairs().map(|(&p, &t)| value_and_slope(p - t)).zip(weights);
+            let predictions = &self.predictions[block.clone()];
+            let targets = &self.targets[block.clone()];
             let mut losses = [0.0; BLOCK];
-            for (loss, ((value, _), weight)) in losses.iter_mut().zip(elements()) {
+            let elements = predictions.iter().zip(targets).zip(weights);
+            for (loss, ((&p, &t), weight)) in losses.iter_mut().zip(elements) {
+                let (value, _) = shape.at(p - t);
                 *loss = weighted(value.double(), weight.double());
             }
             sum += total(&losses);
@@ -154,7 +179,9 @@ impl<F: SimdFloat> Pass<'_, F> {
                 }
             }
             if let Some(to) = &mut reduced.gradient {
-                for (to, ((_, slope), weight)) in to[block.clone()].iter_mut().zip(elements()) {
+                let elements = predictions.iter().zip(targets).zip(weights);
+                for (to, ((&p, &t), weight)) in to[block].iter_mut().zip(elements) {
+                    let (_, slope) = shape.at(p - t);
                     *to = F::of(weighted(slope.double(), weight.double() * scale));
                 }
             }

@@ -82,6 +82,28 @@ fn a_masked_sample_may_have_any_target() {
 }
 
 #[test]
+fn losses_of_differences_have_the_same_bits_on_every_set() {
+    let (pred, target) = (waves(1000, 0.1), waves(1000, 0.2));
+    for loss in [
+        Regression::Squared,
+        Regression::Absolute,
+        Regression::Huber { delta: 1.3 },
+        Regression::SmoothL1 { beta: 1.3 },
+    ] {
+        let request = request(None, Reduction::Mean);
+        let expected = loss.reduce(SET, &pred, &target, request).expect("fits");
+        for set in InstructionSet::ALL
+            .into_iter()
+            .filter(|set| set.is_available())
+        {
+            let got = loss.reduce(set, &pred, &target, request).expect("fits");
+            assert_eq!(got.value.to_bits(), expected.value.to_bits(), "{set:?}");
+            assert_eq!(got.gradient, expected.gradient, "{set:?}");
+        }
+    }
+}
+
+#[test]
 fn long_losses_of_every_reduction() {
     for count in [1usize, 255, 256, 257, 1000] {
         let numbers = |seed: f64| -> Vec<f64> {
