@@ -513,6 +513,16 @@ class TestAveraging:
         for value in self.losses(trainer, x, y, **options):
             assert value == pytest.approx(expected, rel=1e-12)
 
+    def test_some_predictions_for_each_step(self):
+        x, y = arrays()
+        levels = np.array([0.1, 0.5, 0.9])
+        trainer = make_trainer(network(outputs=3), rr.QuantileLoss(levels))
+        short = y - trainer.predict(x, lengths=self.lengths)
+        costs = np.maximum(levels * short, (levels - 1) * short).mean(axis=-1)
+        expected = costs[np.arange(5) < self.lengths[:, None]].mean()
+        for value in self.losses(trainer, x, y[..., 0], lengths=self.lengths):
+            assert value == pytest.approx(expected, rel=1e-12)
+
     @pytest.mark.parametrize("kind", [rr.MSELoss, rr.MAELoss])
     def test_plain_elements_are_counted_as_total_weight_does(self, kind):
         loss = kind()

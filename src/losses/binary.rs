@@ -83,7 +83,7 @@ impl<F: Float> Elements<F> for BinaryCrossEntropy {
 
 /// `atanh(s) / s` as a polynomial in the square of s, for s up to 1/3; minimax (Remez), constant term
 /// first, relative error 4.6e-17.
-const INVERSE_TANGENT: [f64; 10] = [
+const INVERSE_HYPERBOLIC_TANGENT: [f64; 10] = [
     1.0,
     0.333_333_333_333_414_15,
     0.199_999_999_975_886_63,
@@ -101,8 +101,8 @@ const INVERSE_TANGENT: [f64; 10] = [
 fn ln_1p<V: Vector<Element = f64>>(y: V) -> V {
     let s = y / (y + V::splat(2.0));
     let square = s * s;
-    let mut sum = V::splat(INVERSE_TANGENT[INVERSE_TANGENT.len() - 1]);
-    for &term in INVERSE_TANGENT.iter().rev().skip(1) {
+    let mut sum = V::splat(INVERSE_HYPERBOLIC_TANGENT[INVERSE_HYPERBOLIC_TANGENT.len() - 1]);
+    for &term in INVERSE_HYPERBOLIC_TANGENT.iter().rev().skip(1) {
         sum = sum.mul_add(square, V::splat(term));
     }
     (s + s) * sum

@@ -31,7 +31,7 @@ pub(super) enum Kind {
     Gaussian(Gaussian),
 }
 
-/// Options by their names, in the constructor's order.
+/// Options by their names.
 pub(super) type Options<'py> = Vec<(&'static str, Bound<'py, PyAny>)>;
 
 impl Kind {
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// Options that aren't their defaults.
+    /// The options that a copy needs: those that are their defaults may be left out.
     fn options<'py>(&self, py: Python<'py>) -> PyResult<Options<'py>> {
         match self {
             Self::Regression(loss) => regression::options(py, *loss),
