@@ -1,7 +1,7 @@
 //! The loss of answers that are yes or no.
 
 use super::blocks::{self, Block, Elements};
-use super::{BLOCK, Reduced, Request, weighted};
+use super::{Reduced, Request, weighted};
 use crate::error::Result;
 use crate::float::Float;
 use crate::simd::{InstructionSet, Vector};
@@ -41,16 +41,23 @@ impl<F: Float> Elements<F> for BinaryCrossEntropy {
     #[inline(always)]
     fn fill<V: Vector<Element = f64>>(&self, block: Block<'_, F>) {
         // exp(-|x|), and ln(1 + exp(-|x|)): the same for both signs, and neither overflows.
-        let (mut powers, mut logarithms) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let [powers, logarithms, positives] = block.room;
         for (to, logit) in powers.iter_mut().zip(block.predictions) {
             *to = -logit.double().abs();
         }
-        for start in (0..block.targets.len()).step_by(V::LANES) {
-            let power = V::from_slice(&powers[start..]).exp();
-            power.to_slice(&mut powers[start..]);
-            ln_1p(power).to_slice(&mut logarithms[start..]);
+        // Whole registers: what is beyond the block counts for nothing.
+        let filled = block.targets.len().next_multiple_of(V::LANES);
+        for start in (0..filled).step_by(V::LANES) {
+            let register = start..start + V::LANES;
+            let power = V::from_slice(&powers[register.clone()]).exp();
+            power.to_slice(&mut powers[register]);
         }
-        let mut positives = [0.0; BLOCK];
+        // Apart, so that the constants of each loop stay in registers.
+        for start in (0..filled).step_by(V::LANES) {
+            let register = start..start + V::LANES;
+            let logarithm = ln_1p(V::from_slice(&powers[register.clone()]));
+            logarithm.to_slice(&mut logarithms[register]);
+        }
         for (to, target) in positives.iter_mut().zip(block.targets) {
             *to = target.double();
         }
@@ -61,7 +68,7 @@ impl<F: Float> Elements<F> for BinaryCrossEntropy {
             }
         }
         let numbers = block.predictions.iter().zip(block.targets);
-        let made = powers.iter().zip(&logarithms).zip(&positives);
+        let made = powers.iter().zip(&*logarithms).zip(&*positives);
         let results = block.losses.iter_mut().zip(block.slopes);
         for (((logit, target), ((power, logarithm), &positive)), (loss, slope)) in
             numbers.zip(made).zip(results)

@@ -25,7 +25,12 @@ pub(super) struct Block<'a, F> {
     pub losses: &'a mut [f64],
     /// One slope a prediction.
     pub slopes: &'a mut [f64],
+    /// Room for numbers of [`BLOCK`] elements each.
+    pub room: [&'a mut [f64]; ROOMS],
 }
+
+/// How many numbers of each element a loss may keep.
+const ROOMS: usize = 3;
 
 /// The reduced loss.
 ///
@@ -49,6 +54,7 @@ pub(super) fn reduce<F: Float>(
             request,
             reduced: &mut reduced,
             slopes: filled_vec(0.0, count.min(BLOCK) * loss.width())?,
+            room: filled_vec(0.0, ROOMS * BLOCK)?,
         };
         dispatch(set, pass);
     }
@@ -64,6 +70,8 @@ struct Pass<'a, F, L> {
     reduced: &'a mut Reduced<F>,
     /// Of one block, a number a prediction.
     slopes: Vec<f64>,
+    /// Of one block, some numbers an element.
+    room: Vec<f64>,
 }
 
 impl<F: Float, L: Elements<F>> Kernel<f64> for Pass<'_, F, L> {
@@ -88,12 +96,15 @@ impl<F: Float, L: Elements<F>> Kernel<f64> for Pass<'_, F, L> {
                 }
             }
             let weights = &weights[..place.len()];
+            let (first, others) = self.room.split_at_mut(BLOCK);
+            let (second, third) = others.split_at_mut(BLOCK);
             self.loss.fill::<V>(Block {
                 first: start,
                 predictions: &self.predictions[wide.clone()],
                 targets: &self.targets[place.clone()],
                 losses,
                 slopes,
+                room: [first, second, third],
             });
             for (loss, weight) in losses.iter_mut().zip(weights) {
                 *loss = weighted(*loss, *weight);

@@ -1,7 +1,7 @@
 //! Losses of predictions that describe a distribution: some numbers for each target.
 
 use super::blocks::{self, Block, Elements};
-use super::{BLOCK, Reduced, Request};
+use super::{Reduced, Request};
 use crate::error::Result;
 use crate::float::Float;
 use crate::simd::{InstructionSet, Vector};
@@ -99,20 +99,23 @@ impl<F: Float> Elements<F> for Gaussian {
         let (pairs, _) = block.predictions.as_chunks::<2>();
         let (slopes, _) = block.slopes.as_chunks_mut::<2>();
         // exp(-|log_var| / 2); the power of a positive number is its reciprocal.
-        let mut powers = [0.0; BLOCK];
+        let [powers, ..] = block.room;
         for (to, [_, log_variance]) in powers.iter_mut().zip(pairs) {
             *to = -0.5 * log_variance.double().abs();
         }
-        for start in (0..pairs.len()).step_by(V::LANES) {
-            let power = V::from_slice(&powers[start..]).exp();
-            power.to_slice(&mut powers[start..]);
+        // Whole registers: what is beyond the block counts for nothing.
+        let filled = pairs.len().next_multiple_of(V::LANES);
+        for start in (0..filled).step_by(V::LANES) {
+            let register = start..start + V::LANES;
+            let power = V::from_slice(&powers[register.clone()]).exp();
+            power.to_slice(&mut powers[register]);
         }
         let constant = if self.full {
             0.5 * std::f64::consts::TAU.ln()
         } else {
             0.0
         };
-        let numbers = pairs.iter().zip(block.targets).zip(&powers);
+        let numbers = pairs.iter().zip(block.targets).zip(&*powers);
         let results = block.losses.iter_mut().zip(slopes);
         for (((&[mean, log_variance], target), &power), (loss, slopes)) in numbers.zip(results) {
             let (mean, log_variance) = (mean.double(), log_variance.double());
