@@ -225,6 +225,8 @@ def test_names_tell_rows_apart() -> None:
         ("memory", 6),
         ("GRU inference", 10),
         ("GRU training", 9),
+        ("RNN inference", 10),
+        ("RNN training", 9),
     ],
 )
 def test_all_rows_are_there(prefix: str, count: int) -> None:

@@ -111,7 +111,7 @@ def rows() -> list[Row]:
         *_threads(),
         *_memory(),
         *_behaviour(),
-        *_gru(),
+        *_other_cells(),
     ]
 
 
@@ -263,7 +263,7 @@ def _behaviour() -> Iterable[Row]:
     )
 
 
-def _gru() -> Iterable[Row]:
+def _other_cells() -> Iterable[Row]:
     for shape in SHAPES:
         yield Comparison(
             "GRU inference, float32",
@@ -278,5 +278,21 @@ def _gru() -> Iterable[Row]:
             f"GRU training {shape}",
             "training",
             Case(shape, cell="GRU"),
-            {"torch": None},
+            {"torch": 10.0 if shape.batch == 1 else 2.2},
+        )
+    for shape in SHAPES:
+        yield Comparison(
+            "RNN inference, float32",
+            f"RNN inference {shape}",
+            "inference",
+            Case(shape, cell="RNN"),
+            {"torch": 1.0, "onnxruntime": 1.0},
+        )
+    for shape in TRAINING_SHAPES:
+        yield Comparison(
+            "RNN forward and backward, float32",
+            f"RNN training {shape}",
+            "training",
+            Case(shape, cell="RNN"),
+            {"torch": 1.0},
         )

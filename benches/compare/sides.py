@@ -17,7 +17,7 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 # Buffers that calls go round in, so that no side finds its input in the nearest cache only.
 BUFFERS = 3
 
-_GATES = {"LSTM": 4, "GRU": 3}
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 class UnavailableError(Exception):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sides import Arrays, Builders, Data, Side, UnavailableError, named
 
 # Where each of ONNX's gates (LSTM i, o, f, c; GRU z, r, h) is in PyTorch's order.
-_GATE_ORDER = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2]}
-_STATES = {"LSTM": ["h", "c"], "GRU": ["h"]}
+_GATE_ORDER = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2], "RNN": [0]}
+_STATES = {"LSTM": ["h", "c"], "GRU": ["h"], "RNN": ["h"]}
 
 
 def model_of(data: Data, *, carried: bool = False) -> bytes:
