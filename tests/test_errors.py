@@ -276,6 +276,27 @@ def test_constructor_refuses_unknown_keywords(kind: str) -> None:
         CONSTRUCTORS[kind][0](hidden_units=3)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("value", [0, -1.0, np.inf, np.nan, "1", True, [1.0]])
+def test_clip_is_a_positive_number(kind: str, value: Any) -> None:
+    with pytest.raises((rr.ConfigError, rr.DtypeError), match="clip: expected a positive finite"):
+        getattr(rr, kind)(2, 3, clip=value)
+
+
+@pytest.mark.parametrize("option", ["peephole", "coupled"])
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_flags_of_cells_are_booleans(option: str, value: Any) -> None:
+    with pytest.raises(rr.DtypeError, match=f"{option}: expected True or False"):
+        rr.LSTM(2, 3, **{option: value})
+
+
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_options_of_other_cells_are_unknown(kind: str) -> None:
+    for option in ("peephole", "coupled", "proj_size", "forget_bias"):
+        with pytest.raises(TypeError, match=f"{kind}.*unexpected keyword argument '{option}'"):
+            getattr(rr, kind)(2, 3, **{option: None})
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -289,9 +310,6 @@ def test_constructor_refuses_unknown_keywords(kind: str) -> None:
         ("zoneout", 0.1),
         ("zoneout_eval", "identity"),
         ("proj_size", 2),
-        ("peephole", True),
-        ("coupled", True),
-        ("clip", 3.0),
         ("layer_norm", True),
         ("forget_bias", 1.0),
         ("init", "orthogonal"),

@@ -12,7 +12,7 @@ import pytest
 import recurrust as rr
 from reference.comparison import assert_all_close
 from reference.differences import TOLERANCE, central_differences
-from reference.layers import Arrays, Case, gradients_of, make_case, named_state, randomize
+from reference.layers import VARIANTS, Arrays, Case, gradients_of, make_case, named_state, randomize
 
 T, B = 6, 4
 DIRECTIONS: dict[str, dict[str, Any]] = {
@@ -121,6 +121,16 @@ def test_other_cells(
     options = {"num_layers": 2, "return_sequences": return_sequences, "dtype": "float64"}
     for flags in FLAGS:
         case = make_case(rng, T, B, 2, 4, kind=kind, **options, **DIRECTIONS[direction])
+        case.flags.update(flags)
+        check_layer(case)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "RNN" not in name])
+def test_variants(variant: str, rng: np.random.Generator) -> None:
+    """Limits far enough from what is summed up to be no kinks of the differences."""
+    options = VARIANTS[variant] | ({"clip": 20.0} if "clip" in variant else {})
+    for flags in FLAGS:
+        case = make_case(rng, T, B, 2, 4, bidirectional=True, dtype="float64", **options)
         case.flags.update(flags)
         check_layer(case)
 

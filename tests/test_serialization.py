@@ -69,6 +69,10 @@ class TestRoundTrip:
         [
             rr.LSTM(2, 3, bidirectional=True, merge_mode="mul", return_sequences=False, seed=1),
             rr.LSTMCell(2, 3, seed=1),
+            rr.LSTM(2, 3, 2, peephole=True, clip=2.5, bidirectional=True, seed=1),
+            rr.LSTM(2, 3, coupled=True, bias=False, seed=1),
+            rr.PeepholeLSTMCell(2, 3, seed=1),
+            rr.GRU(2, 3, clip=1.5, seed=1),
             rr.GRU(2, 3, 2, bidirectional=True, bias=False, seed=1),
             rr.GRUCell(2, 3, seed=1),
             rr.RNN(2, 3, reverse=True, nonlinearity="relu", seed=1),

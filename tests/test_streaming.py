@@ -15,7 +15,7 @@ import pytest
 import recurrust as rr
 from recurrust import _core
 from reference.comparison import assert_close
-from reference.layers import KINDS, randomize
+from reference.layers import KINDS, VARIANTS, randomize
 from reference.process import run
 from test_concurrency import together
 
@@ -90,6 +90,22 @@ def test_steps_of_a_network_are_the_whole_sequence(
         assert got.dtype == y.dtype
         assert_close(got, y, 1e-14 if dtype == "float64" else 2e-6)
         assert_same(stream.state[0], states[0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_steps_of_variants(variant: str, rng: np.random.Generator) -> None:
+    options = {name: value for name, value in VARIANTS[variant].items() if name != "kind"}
+    for batch_size in (1, 7):
+        layer = getattr(rr, VARIANTS[variant]["kind"])(4, 20, 2, **options)
+        randomize(layer, rng, scale=0.3)
+        x = rng.normal(size=(11, batch_size, 4)).astype("f4")
+        y, state = layer(x)
+        for stream in (
+            layer.stream(batch_size),
+            pickle.loads(pickle.dumps(layer)).stream(batch_size),
+        ):
+            np.testing.assert_array_equal(steps(stream, x), y)
+            assert_same(stream.state, state)
 
 
 @pytest.mark.parametrize("kind", ["GRU", "RNN"])

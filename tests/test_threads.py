@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 import recurrust as rr
-from reference.layers import KINDS, Arrays, gradients_of, named_state, outputs_of, randomize
+from reference.layers import (
+    KINDS,
+    VARIANTS,
+    Arrays,
+    gradients_of,
+    named_state,
+    outputs_of,
+    randomize,
+)
 from reference.process import run
 
 LIMIT = 60  # seconds, against deadlocks
@@ -116,6 +124,24 @@ def test_every_cut_uses_threads(rng: np.random.Generator, cut: str) -> None:
         before = worked()
         call()
         assert worked() == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_have_the_same_bits(rng: np.random.Generator, variant: str) -> None:
+    options = {name: value for name, value in VARIANTS[variant].items() if name != "kind"}
+    for cut in ("rows", "units of one row", "units of rows", "directions and units"):
+        steps, rows, inputs, units, directions = CUTS[cut]
+        kind = getattr(rr, VARIANTS[variant]["kind"])
+        layer = kind(inputs, units, bidirectional=directions == 2, batch_first=True, **options)
+        randomize(layer, rng, 0.1)
+        x = rng.normal(size=(rows, steps, inputs)).astype("f4")
+        dy = rng.normal(size=(rows, steps, units * directions)).astype("f4")
+        rr.set_num_threads(1)
+        expected = results_of(layer, x, dy, {})
+        for count in (2, 3):
+            rr.set_num_threads(count)
+            for name, array in results_of(layer, x, dy, {}).items():
+                np.testing.assert_array_equal(array, expected[name], err_msg=f"{count}: {name}")
 
 
 @pytest.mark.parametrize("merge_mode", ["sum", "average", "mul"])

@@ -32,6 +32,7 @@ __all__ = [
     "NAdam",
     "Optimizer",
     "Parameter",
+    "PeepholeLSTMCell",
     "QuantileLoss",
     "RAdam",
     "RMSprop",
@@ -210,7 +211,7 @@ class LSTM(RecurrentLayer[_Pair, _PairLike, _PairGradient]):
         proj_size: int = 0,
         peephole: bool = False,
         coupled: bool = False,
-        clip: None = None,
+        clip: float | None = None,
         layer_norm: bool = False,
         forget_bias: None = None,
         init: Literal["torch"] = "torch",
@@ -240,7 +241,7 @@ class GRU(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         variational: bool = True,
         zoneout: float = 0.0,
         zoneout_eval: Literal["expectation"] = "expectation",
-        clip: None = None,
+        clip: float | None = None,
         layer_norm: bool = False,
         reset_after: Literal[True] = True,
         init: Literal["torch"] = "torch",
@@ -270,7 +271,7 @@ class RNN(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         variational: bool = True,
         zoneout: float = 0.0,
         zoneout_eval: Literal["expectation"] = "expectation",
-        clip: None = None,
+        clip: float | None = None,
         layer_norm: bool = False,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         init: Literal["torch"] = "torch",
@@ -308,6 +309,17 @@ class RecurrentCell(Module, Generic[_State, _StateLike, _StateGradient]):
     ) -> tuple[_Floats | None, _State]: ...
 
 class LSTMCell(RecurrentCell[_Pair, _PairLike, _PairGradient]):
+    def __new__(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+
+class PeepholeLSTMCell(RecurrentCell[_Pair, _PairLike, _PairGradient]):
     def __new__(
         cls,
         input_size: int,

@@ -27,6 +27,7 @@ _KINDS: dict[str, type[Any]] = {
     "LSTM": _core.LSTM,
     "LSTMCell": _core.LSTMCell,
     "Linear": _core.Linear,
+    "PeepholeLSTMCell": _core.PeepholeLSTMCell,
     "RNN": _core.RNN,
     "RNNCell": _core.RNNCell,
 }

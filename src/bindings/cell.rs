@@ -9,7 +9,8 @@ use super::arrays::{self, Contiguous, Number, Rows};
 use super::module::Module;
 use super::options;
 use super::stack::{
-    self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
+    self, AnyStack, OptionValue, RecurrentCache, StackElement, Typed, build, cache,
+    states_to_numpy, typed_tape,
 };
 use crate::cells::CellKind;
 use crate::engine::Layout;
@@ -39,6 +40,12 @@ struct Call<'py, F: Number> {
 }
 
 impl RecurrentCell {
+    /// The options that aren't told by the class.
+    fn options(&self) -> impl Iterator<Item = (&'static str, OptionValue)> {
+        let options = stack::cell_options(self.config.cell).into_iter();
+        options.filter(|(name, _)| *name != "peephole")
+    }
+
     fn shape(rows: usize, width: usize, batched: bool) -> Vec<usize> {
         if batched {
             vec![rows, width]
@@ -231,7 +238,7 @@ impl RecurrentCell {
         config.set_item("input_size", this.config.input_size)?;
         config.set_item("hidden_size", this.config.hidden_size)?;
         config.set_item("bias", this.config.bias)?;
-        for (name, value) in stack::cell_options(this.config.cell) {
+        for (name, value) in this.options() {
             config.set_item(name, value)?;
         }
         let memory = slf.as_super().get().memory();
@@ -242,8 +249,8 @@ impl RecurrentCell {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (this, memory) = (slf.get(), slf.as_super().get().memory());
         let mut further = String::new();
-        for (name, value) in stack::cell_options(this.config.cell) {
-            let _ = write!(further, ", {name}={value:?}");
+        for (name, value) in this.options() {
+            let _ = write!(further, ", {name}={value}");
         }
         Ok(format!(
             "{}({}, {}{}{further}, dtype={:?})  # {} parameters",

@@ -35,8 +35,10 @@ const STATES: &[&str] = &["h"];
 /// reset_after : bool, default True
 ///     Whether the reset gate acts after the candidate's recurrent product, as in PyTorch and Keras.
 ///     False, before it, is not available yet.
+/// clip : float or None, default None
+///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, clip, layer_norm, init
+/// variational, zoneout, zoneout_eval, layer_norm, init
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
@@ -70,7 +72,9 @@ impl Gru {
         let keywords = Keywords::new("GRU", keywords, &[KEYWORDS, &["reset_after"]])?;
         keywords.later("reset_after", true)?;
         let base = recurrent::layer(
-            CellKind::Gru(cells::Gru),
+            CellKind::Gru(cells::Gru {
+                clip: keywords.clip()?,
+            }),
             STATES,
             [input_size, hidden_size],
             num_layers,
@@ -123,7 +127,7 @@ impl GruCell {
         seed: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let base = cell::cell(
-            CellKind::Gru(cells::Gru),
+            CellKind::Gru(cells::Gru::default()),
             STATES,
             [input_size, hidden_size],
             bias,

@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 use super::cell::{self, RecurrentCell};
 use super::options::Keywords;
 use super::recurrent::{self, KEYWORDS, RecurrentLayer};
-use crate::cells::{self, CellKind};
+use crate::cells::{self, CellKind, Clip, CoupledLstm, LstmOptions, LstmVariant};
 
 /// Names of the states.
 const STATES: &[&str] = &["h", "c"];
@@ -21,6 +21,12 @@ const STATES: &[&str] = &["h", "c"];
 ///
 ///     i = sigmoid(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
 ///     c' = f c + i g      h' = o tanh(c')
+///
+/// Options change single lines of it::
+///
+///     peephole    i = sigmoid(a_i + p_i c)    f = sigmoid(a_f + p_f c)    o = sigmoid(a_o + p_o c')
+///     coupled     f = 1 - i                   without a_f: the gates are i, g, o
+///     clip        every sum within [-clip, clip] before its sigmoid or tanh
 ///
 /// Parameters
 /// ----------
@@ -47,9 +53,17 @@ const STATES: &[&str] = &["h", "c"];
 /// seed : int, optional
 ///     Seed of the initial weights, uniform in +-1/sqrt(hidden_size); without it they come from
 ///     the process-wide stream (``manual_seed``).
+/// peephole : bool, default False
+///     Whether gates see the cell state (Gers and Schmidhuber 2000): i and f the old one, o the new one.
+///     Their parameters are ``peephole_l0``, ..., (3H,) in the order i, f, o; (2H,), i and o, with
+///     coupled gates.
+/// coupled : bool, default False
+///     Whether the forget gate is 1 - i (Greff et al. 2017); the weights then are (3H, .) in the order
+///     i, g, o.
+/// clip : float or None, default None
+///     Limit of the pre-activations, peepholes included; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, proj_size, peephole, coupled, clip, layer_norm, \
-/// forget_bias, init
+/// variational, zoneout, zoneout_eval, proj_size, layer_norm, forget_bias, init
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
@@ -89,11 +103,24 @@ impl Lstm {
             ],
         )?;
         keywords.later("proj_size", 0)?;
-        keywords.later("peephole", false)?;
-        keywords.later("coupled", false)?;
+        let options = LstmOptions {
+            peephole: keywords.boolean("peephole", false)?,
+            clip: keywords.clip()?,
+        };
+        let cell = match (keywords.boolean("coupled", false)?, options) {
+            (true, options) => CellKind::CoupledLstm(CoupledLstm { options }),
+            (
+                false,
+                LstmOptions {
+                    peephole: false,
+                    clip: Clip(None),
+                },
+            ) => CellKind::Lstm(cells::Lstm),
+            (false, options) => CellKind::LstmVariant(LstmVariant { options }),
+        };
         keywords.later_values(&["forget_bias"])?;
         let base = recurrent::layer(
-            CellKind::Lstm(cells::Lstm),
+            cell,
             STATES,
             [input_size, hidden_size],
             num_layers,
@@ -153,6 +180,60 @@ impl LstmCell {
             dtype,
             seed,
         )?;
+        Ok(base.add_subclass(Self))
+    }
+}
+
+/// One step of a long short-term memory whose gates see the cell state, ``h, c = cell(x, (h, c))``.
+///
+/// As ``LSTMCell``, with peepholes: see ``peephole`` of ``LSTM``. Their parameter is ``peephole``, (3H,)
+/// in the order i, f, o.
+///
+/// Parameters
+/// ----------
+/// input_size : int
+///     Features of the input, 1 or more.
+/// hidden_size : int
+///     Units, 1 or more.
+/// bias : bool, default True
+///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// dtype : {"float32", "float64"}, default "float32"
+///     Type of parameters and results.
+/// seed : int, optional
+///     Seed of the initial weights; without it they come from the process-wide stream.
+///
+/// Raises
+/// ------
+/// ConfigError, DtypeError
+///     If an option can't have that value.
+///
+/// Examples
+/// --------
+/// >>> import numpy as np
+/// >>> import recurrust as rr
+/// >>> cell = rr.PeepholeLSTMCell(3, 5, seed=0)
+/// >>> cell.peephole.shape
+/// (15,)
+#[pyclass(name = "PeepholeLSTMCell", frozen, subclass, extends = RecurrentCell, module = "recurrust._core")]
+pub struct PeepholeLstmCell;
+
+#[pymethods]
+impl PeepholeLstmCell {
+    #[new]
+    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    fn new(
+        input_size: &Bound<'_, PyAny>,
+        hidden_size: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        seed: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let options = LstmOptions {
+            peephole: true,
+            clip: Clip(None),
+        };
+        let kind = CellKind::LstmVariant(LstmVariant { options });
+        let base = cell::cell(kind, STATES, [input_size, hidden_size], bias, dtype, seed)?;
         Ok(base.add_subclass(Self))
     }
 }

@@ -49,7 +49,7 @@ mod _core {
         QuantileLoss, SmoothL1Loss,
     };
     #[pymodule_export]
-    use super::lstm::{Lstm, LstmCell};
+    use super::lstm::{Lstm, LstmCell, PeepholeLstmCell};
     #[pymodule_export]
     use super::module::Module;
     #[pymodule_export]

@@ -4,6 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 
+use crate::cells::Clip;
 use crate::error::Error;
 use crate::float::Precision;
 
@@ -62,6 +63,18 @@ impl<'py> Keywords<'py> {
     pub fn choice(&self, name: &'static str, choices: &[&str]) -> PyResult<usize> {
         self.get(name)?
             .map_or(Ok(0), |value| choice(name, &value, choices))
+    }
+
+    /// Limits of pre-activations; none by default.
+    pub fn clip(&self) -> PyResult<Clip> {
+        let value = self.get("clip")?.filter(|value| !value.is_none());
+        let limit = value.map(|value| {
+            let expected = "a positive finite number or None";
+            real("clip", &value, expected, |limit| {
+                limit > 0.0 && limit.is_finite()
+            })
+        });
+        Ok(Clip(limit.transpose()?))
     }
 
     /// The precision; single by default.

@@ -536,7 +536,7 @@ impl RecurrentLayer {
             options.push(format!("merge_mode={:?}", merge_name(config.merge_mode)));
         }
         for (name, value) in stack::cell_options(config.cell) {
-            options.push(format!("{name}={value:?}"));
+            options.push(format!("{name}={value}"));
         }
         options.push(format!("dtype={:?}", memory.precision().name()));
         Ok(format!(
@@ -624,7 +624,6 @@ pub fn layer(
     keywords.later("variational", true)?;
     keywords.later("zoneout_eval", "expectation")?;
     keywords.later("layer_norm", false)?;
-    keywords.later_values(&["clip"])?;
     keywords.later("init", "torch")?;
     let config = StackConfig {
         cell,

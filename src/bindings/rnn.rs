@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 use super::cell::{self, RecurrentCell};
 use super::options::{self, Keywords};
 use super::recurrent::{self, KEYWORDS, RecurrentLayer};
-use crate::cells::{CellKind, Nonlinearity, Rnn as Cell};
+use crate::cells::{CellKind, Clip, Nonlinearity, Rnn as Cell};
 
 /// Names of the states.
 const STATES: &[&str] = &["h"];
@@ -15,9 +15,9 @@ const STATES: &[&str] = &["h"];
 const NONLINEARITY_NAMES: [&str; 2] = ["tanh", "relu"];
 
 /// The cell with the nonlinearity at an index of the names.
-fn kind(nonlinearity: usize) -> CellKind {
+fn kind(nonlinearity: usize, clip: Clip) -> CellKind {
     let nonlinearity = [Nonlinearity::Tanh, Nonlinearity::Relu][nonlinearity];
-    CellKind::Rnn(Cell { nonlinearity })
+    CellKind::Rnn(Cell { nonlinearity, clip })
 }
 
 /// The simple recurrent network (Elman 1990).
@@ -42,8 +42,10 @@ fn kind(nonlinearity: usize) -> CellKind {
 /// nonlinearity : {"tanh", "relu"}, default "tanh"
 ///     What is made of the sum: its hyperbolic tangent, or the larger one of it and 0 (Le, Jaitly and
 ///     Hinton 2015).
+/// clip : float or None, default None
+///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, clip, layer_norm, init
+/// variational, zoneout, zoneout_eval, layer_norm, init
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
@@ -77,7 +79,7 @@ impl Rnn {
         let keywords = Keywords::new("RNN", keywords, &[KEYWORDS, &["nonlinearity"]])?;
         let nonlinearity = keywords.choice("nonlinearity", &NONLINEARITY_NAMES)?;
         let base = recurrent::layer(
-            kind(nonlinearity),
+            kind(nonlinearity, keywords.clip()?),
             STATES,
             [input_size, hidden_size],
             num_layers,
@@ -136,7 +138,7 @@ impl RnnCell {
             options::choice("nonlinearity", name, &NONLINEARITY_NAMES)
         })?;
         let base = cell::cell(
-            kind(nonlinearity),
+            kind(nonlinearity, Clip::default()),
             STATES,
             [input_size, hidden_size],
             bias,

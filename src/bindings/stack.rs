@@ -1,5 +1,6 @@
 //! Stacks of either precision, and what layers and single cells share when they run one.
 
+use std::fmt::{Display, Formatter};
 use std::sync::Arc;
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -11,7 +12,7 @@ use super::errors::StateError;
 use super::options;
 use super::parameter::{AnyParameters, Pick};
 use super::run::with_reading;
-use crate::cells::{CellKind, Nonlinearity};
+use crate::cells::{self, CellKind, Clip, Nonlinearity};
 use crate::engine::{Layout, Sequence};
 use crate::error::{Error, Result};
 use crate::float::Precision;
@@ -72,14 +73,55 @@ macro_rules! stack_element {
 stack_element!(f32, Single);
 stack_element!(f64, Double);
 
-/// The options of a cell that differ from their defaults, as its constructors take them.
-pub fn cell_options(cell: CellKind) -> Vec<(&'static str, &'static str)> {
-    match cell {
-        CellKind::Rnn(cell) if cell.nonlinearity == Nonlinearity::Relu => {
-            vec![("nonlinearity", "relu")]
+/// The value of an option of a cell.
+#[derive(Debug, Clone, Copy, IntoPyObject)]
+pub enum OptionValue {
+    /// True or False.
+    Flag(bool),
+    /// A number.
+    Number(f64),
+    /// One of a few names.
+    Name(&'static str),
+}
+
+impl Display for OptionValue {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(true) => formatter.write_str("True"),
+            Self::Flag(false) => formatter.write_str("False"),
+            Self::Number(number) => write!(formatter, "{number:?}"),
+            Self::Name(name) => write!(formatter, "{name:?}"),
         }
-        CellKind::Lstm(_) | CellKind::Gru(_) | CellKind::Rnn(_) => Vec::new(),
     }
+}
+
+/// The options of a cell that differ from their defaults, as its constructors take them.
+pub fn cell_options(cell: CellKind) -> Vec<(&'static str, OptionValue)> {
+    let (mut options, mut limits) = (Vec::new(), Clip::default());
+    match cell {
+        CellKind::Lstm(_) => {}
+        CellKind::LstmVariant(cells::LstmVariant { options: variant })
+        | CellKind::CoupledLstm(cells::CoupledLstm { options: variant }) => {
+            if variant.peephole {
+                options.push(("peephole", OptionValue::Flag(true)));
+            }
+            if matches!(cell, CellKind::CoupledLstm(_)) {
+                options.push(("coupled", OptionValue::Flag(true)));
+            }
+            limits = variant.clip;
+        }
+        CellKind::Gru(cell) => limits = cell.clip,
+        CellKind::Rnn(cell) => {
+            if cell.nonlinearity == Nonlinearity::Relu {
+                options.push(("nonlinearity", OptionValue::Name("relu")));
+            }
+            limits = cell.clip;
+        }
+    }
+    if let Some(limit) = limits.0 {
+        options.push(("clip", OptionValue::Number(limit)));
+    }
+    options
 }
 
 /// A new stack and its parameters.

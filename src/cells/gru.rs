@@ -1,7 +1,7 @@
 //! The gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent product, as in
 //! cuDNN, PyTorch and Keras.
 
-use super::Cell;
+use super::{Cell, Clip};
 use crate::simd::{Places, Vector};
 
 /// The GRU cell whose reset gate acts on the candidate's recurrent product.
@@ -15,8 +15,13 @@ use crate::simd::{Places, Vector};
 /// n = tanh(x_n + r h_n)     candidate
 /// h' = (1 - z) n + z h      hidden state
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Gru;
+///
+/// Limits act on `a_r`, `a_z` and `x_n + r h_n`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Gru {
+    /// Limits of the pre-activations.
+    pub clip: Clip,
+}
 
 impl Cell for Gru {
     /// The candidate's input product, gates r and z, the candidate's recurrent product.
@@ -24,6 +29,7 @@ impl Cell for Gru {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 3>;
     type Hidden = Places<1, 4>;
+    type Constants<V: Vector> = [V; 0];
     /// Hidden state h.
     type States<V: Vector> = [V; 1];
     /// Activated gates r and z, the candidate n and its recurrent product.
@@ -44,10 +50,15 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    fn forward<V: Vector>(&self, [x_n, a_r, a_z, h_n]: [V; 4], [h]: [V; 1]) -> ([V; 1], [V; 4]) {
-        let r = a_r.sigmoid();
-        let z = a_z.sigmoid();
-        let n = r.mul_add(h_n, x_n).tanh();
+    fn forward<V: Vector>(
+        &self,
+        [x_n, a_r, a_z, h_n]: [V; 4],
+        [h]: [V; 1],
+        _: [V; 0],
+    ) -> ([V; 1], [V; 4]) {
+        let r = self.clip.apply(a_r).sigmoid();
+        let z = self.clip.apply(a_z).sigmoid();
+        let n = self.clip.apply(r.mul_add(h_n, x_n)).tanh();
         // (1 - z) n + z h
         let h_new = z.mul_add(h - n, n).flush_tiny();
         ([h_new], [r, z, n, h_n])
@@ -59,16 +70,18 @@ impl Cell for Gru {
         [r, z, n, h_n]: [V; 4],
         [h]: [V; 1],
         [dh_new]: [V; 1],
-    ) -> ([V; 4], [V; 1]) {
+        _: [V; 0],
+    ) -> ([V; 4], [V; 1], [V; 0]) {
         let one = V::splat(num_traits::One::one());
 
         // tanh' = 1 - t^2; x_n and r h_n are added, so the former's gradient is that of the sum.
-        let dx_n = dh_new * (one - z) * (one - n * n);
+        let dn = dh_new * (one - z);
+        let dx_n = self.clip.tanh_slope(dn * (one - n * n), n);
         let dh_n = dx_n * r;
 
         // sigmoid' = s (1 - s).
-        let da_r = dx_n * h_n * r * (one - r);
-        let da_z = dh_new * (h - n) * z * (one - z);
+        let da_r = self.clip.sigmoid_slope(dx_n * h_n * r * (one - r), r);
+        let da_z = self.clip.sigmoid_slope(dh_new * (h - n) * z * (one - z), z);
 
         let dh_previous = dh_new * z;
         (
@@ -79,6 +92,7 @@ impl Cell for Gru {
                 dh_n.flush_tiny(),
             ],
             [dh_previous.flush_tiny()],
+            [],
         )
     }
 }

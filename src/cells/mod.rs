@@ -8,12 +8,14 @@
 //! candidate, output); GRU r, z, n (reset, update, candidate). Other orders exist only where foreign
 //! weights are read or written.
 
+mod clip;
 mod gru;
 mod lstm;
 mod rnn;
 
+pub use clip::Clip;
 pub use gru::Gru;
-pub use lstm::Lstm;
+pub use lstm::{CoupledLstm, Lstm, LstmOptions, LstmVariant};
 pub use rnn::{Nonlinearity, Rnn};
 
 use crate::simd::{Registers, Scalar, Span, Vector};
@@ -43,6 +45,8 @@ pub trait Cell: Copy + Send + Sync + 'static {
     type Input: Span;
     /// Those that take the product with the recurrent weights, and the recurrent bias.
     type Hidden: Span;
+    /// One register for each parameter of a unit that isn't part of a matrix: peepholes.
+    type Constants<V: Vector>: Registers<V>;
     /// One register for each state that is carried over time; the hidden state comes first.
     type States<V: Vector>: Registers<V>;
     /// One register for each value that the backward pass needs and can't cheaply compute again.
@@ -61,15 +65,22 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// The gates of the accumulators that take the product with the recurrent weights.
     fn hidden_gates(&self) -> &'static [usize];
 
+    /// How many of the constants there are with the cell's options: all or none.
+    fn constants(&self) -> usize {
+        0
+    }
+
     /// One step of one register of units: the new states, and what the backward pass needs.
     fn forward<V: Vector>(
         &self,
         accumulators: Self::Accumulators<V>,
         previous: Self::States<V>,
+        constants: Self::Constants<V>,
     ) -> (Self::States<V>, Self::Saved<V>);
 
-    /// The gradient of one step: with respect to the accumulators, and with respect to the
-    /// previous states along the paths that don't pass through an accumulator.
+    /// The gradient of one step: with respect to the accumulators, with respect to the previous
+    /// states along the paths that don't pass through an accumulator, and with respect to the
+    /// constants.
     ///
     /// `gradient` is the loss's gradient with respect to the new states.
     fn backward<V: Vector>(
@@ -77,14 +88,19 @@ pub trait Cell: Copy + Send + Sync + 'static {
         saved: Self::Saved<V>,
         previous: Self::States<V>,
         gradient: Self::States<V>,
-    ) -> (Self::Accumulators<V>, Self::States<V>);
+        constants: Self::Constants<V>,
+    ) -> (Self::Accumulators<V>, Self::States<V>, Self::Constants<V>);
 }
 
 /// The cells that exist; the one place where a kind of cell is chosen at run time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CellKind {
     /// Long short-term memory.
     Lstm(Lstm),
+    /// Long short-term memory with options.
+    LstmVariant(LstmVariant),
+    /// Long short-term memory with coupled gates.
+    CoupledLstm(CoupledLstm),
     /// Gated recurrent unit.
     Gru(Gru),
     /// The simple recurrent network.
@@ -96,6 +112,8 @@ macro_rules! with_cell {
     ($kind:expr, $cell:ident => $body:expr) => {
         match $kind {
             $crate::cells::CellKind::Lstm($cell) => $body,
+            $crate::cells::CellKind::LstmVariant($cell) => $body,
+            $crate::cells::CellKind::CoupledLstm($cell) => $body,
             $crate::cells::CellKind::Gru($cell) => $body,
             $crate::cells::CellKind::Rnn($cell) => $body,
         }
@@ -108,6 +126,12 @@ impl CellKind {
     #[must_use]
     pub fn gates(self) -> usize {
         with_cell!(self, cell => cell.gates())
+    }
+
+    /// See [`Cell::constants`].
+    #[must_use]
+    pub fn constants(self) -> usize {
+        with_cell!(self, cell => cell.constants())
     }
 
     /// How many accumulators the cell has.

@@ -1,6 +1,6 @@
 //! The simple recurrent network (Elman 1990).
 
-use super::Cell;
+use super::{Cell, Clip};
 use crate::simd::{Places, Vector};
 
 /// What the simple recurrent network makes of its pre-activation.
@@ -18,10 +18,12 @@ pub enum Nonlinearity {
 /// ```text
 /// h' = tanh(W_ih x + b_ih + W_hh h + b_hh)     or max(0, ...)
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rnn {
     /// What is made of the pre-activation.
     pub nonlinearity: Nonlinearity,
+    /// Limits of the pre-activation.
+    pub clip: Clip,
 }
 
 impl Cell for Rnn {
@@ -30,6 +32,7 @@ impl Cell for Rnn {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 1>;
     type Hidden = Places<0, 1>;
+    type Constants<V: Vector> = [V; 0];
     /// Hidden state h.
     type States<V: Vector> = [V; 1];
     /// The new hidden state.
@@ -50,7 +53,8 @@ impl Cell for Rnn {
     }
 
     #[inline(always)]
-    fn forward<V: Vector>(&self, [a]: [V; 1], _: [V; 1]) -> ([V; 1], [V; 1]) {
+    fn forward<V: Vector>(&self, [a]: [V; 1], _: [V; 1], _: [V; 0]) -> ([V; 1], [V; 1]) {
+        let a = self.clip.apply(a);
         let zero = V::splat(num_traits::Zero::zero());
         let h_new = match self.nonlinearity {
             Nonlinearity::Tanh => a.tanh(),
@@ -66,16 +70,23 @@ impl Cell for Rnn {
         [h_new]: [V; 1],
         _: [V; 1],
         [dh_new]: [V; 1],
-    ) -> ([V; 1], [V; 1]) {
+        _: [V; 0],
+    ) -> ([V; 1], [V; 1], [V; 0]) {
         let one = V::splat(num_traits::One::one());
         let zero = V::splat(num_traits::Zero::zero());
         let da = match self.nonlinearity {
             // tanh' = 1 - t^2.
-            Nonlinearity::Tanh => dh_new * (one - h_new * h_new),
-            // 1 above zero, else 0.
-            Nonlinearity::Relu => dh_new.zero_from(-h_new, zero),
+            Nonlinearity::Tanh => {
+                let da = dh_new * (one - h_new * h_new);
+                self.clip.tanh_slope(da, h_new)
+            }
+            // 1 above zero and below the limit, else 0.
+            Nonlinearity::Relu => {
+                let da = dh_new.zero_from(-h_new, zero);
+                self.clip.identity_slope(da, h_new)
+            }
         };
         // The previous hidden state acts through the accumulator only.
-        ([da.flush_tiny()], [zero])
+        ([da.flush_tiny()], [zero], [])
     }
 }

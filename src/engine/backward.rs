@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::gradient_products::{Product, add, feature_products, pack_features};
+use super::forward::constants_of;
+use super::gradient_products::{Product, add, add_to, feature_products, pack_features};
 use super::packing::{
     Geometry, PANEL_REGISTERS, PackedGradients, PackedWeights, ProductGradients, TransposedWeights,
 };
@@ -89,7 +90,9 @@ pub fn backward<F: SimdFloat>(
     } else {
         geometry.hidden_width()
     };
+    let constants = checked_size(&[rows, geometry.constants_width()])?;
     let per_call = [
+        constants,
         checked_size(&[block_rows, geometry.input_width()])?,
         checked_size(&[block_rows, of_hidden])?,
         checked_size(&[block_rows, inputs])?,
@@ -114,9 +117,13 @@ pub fn backward<F: SimdFloat>(
         let jobs: Vec<Job<'_, F>> = group
             .iter_mut()
             .map(|call| {
+                let mut is_constants = true;
                 let shared = per_call.map(|len| {
                     let (values, tail) = std::mem::take(&mut rest).split_at_mut(len);
                     rest = tail;
+                    if std::mem::take(&mut is_constants) {
+                        values.fill(F::zero());
+                    }
                     Shared::new(values)
                 });
                 let adds = dx.is_some() && !is_first;
@@ -161,6 +168,11 @@ struct Job<'a, F: Float> {
     adds: bool,
     /// Of the input weights and of the recurrent ones.
     weight_gradients: [SharedGradients<'a, F>; 2],
+    /// The gradients of the constants, (rows, blocks, constants, lanes): those of each row over all
+    /// steps, so that their sum doesn't depend on how the rows are cut.
+    constants: Shared<'a, F>,
+    /// And their sum over all rows.
+    constant_gradients: Shared<'a, F>,
     /// The gradients of the accumulators that take the input product in one block, (steps, rows, input
     /// width), and of those that take the recurrent product, where they are others.
     input_gradients: Shared<'a, F>,
@@ -188,7 +200,13 @@ impl<'a, F: Float> SharedGradients<'a, F> {
 impl<'a, F: Float> Job<'a, F> {
     fn new(
         call: &'a mut Backward<'_, F>,
-        [input_gradients, hidden_gradients, packed_x, packed_h]: [Shared<'a, F>; 4],
+        [
+            constants,
+            input_gradients,
+            hidden_gradients,
+            packed_x,
+            packed_h,
+        ]: [Shared<'a, F>; 5],
         input_gradient: Option<SharedSequence<'a, F>>,
         adds: bool,
     ) -> Result<Self> {
@@ -205,6 +223,8 @@ impl<'a, F: Float> Job<'a, F> {
             input_gradient,
             adds,
             weight_gradients: [&mut sums.input, &mut sums.hidden].map(SharedGradients::new),
+            constants,
+            constant_gradients: Shared::new(&mut sums.constants),
             input_gradients,
             hidden_gradients,
             packed_x,
@@ -351,7 +371,34 @@ fn run<V: Vector, C: Cell>(
         }
         part.meet()?;
     }
+    // SAFETY: all have met; nobody changes the constants' gradients any more.
+    unsafe { sum_constants::<V, C>(cell, job, &part.share(geometry.blocks())) };
     Ok(())
+}
+
+/// Adds the gradients of the constants of some blocks of units, those of one row after the other.
+///
+/// # Safety
+/// Nobody changes the rows' gradients, or uses their sums.
+#[inline(always)]
+unsafe fn sum_constants<V: Vector, C: Cell>(
+    cell: C,
+    job: &Job<'_, V::Element>,
+    blocks: &Range<usize>,
+) {
+    let len = cell.constants() * V::LANES;
+    let columns = blocks.start * len..blocks.end * len;
+    let width = job.weights.geometry().constants_width();
+    for row in 0..job.steps.rows() {
+        let start = row * width;
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let values = job
+                .constants
+                .read(start + columns.start..start + columns.end);
+            add(job.constant_gradients.write(columns.clone()), values);
+        }
+    }
 }
 
 /// One step of a part's own rows and units: adds the output's gradient to that of the hidden state,
@@ -472,8 +519,14 @@ unsafe fn step_registers<V: Vector, C: Cell>(
     unsafe {
         let previous = C::States::<V>::build(|state| V::load(on_tape.add(state * between)));
         let gradient = C::States::<V>::build(|state| V::load(states.add(state * per_state)));
-        let (sums, direct) =
-            cell.backward::<V>(C::Saved::<V>::load(saved.as_ptr()), previous, gradient);
+        let saved = C::Saved::<V>::load(saved.as_ptr());
+        let constants = constants_of::<V, C>(cell, job.weights.constants(), block);
+        let (sums, direct, of_constants) = cell.backward::<V>(saved, previous, gradient, constants);
+        if <C::Constants<V> as Registers<V>>::COUNT > 0 && cell.constants() > 0 {
+            let len = <C::Constants<V> as Registers<V>>::COUNT * V::LANES;
+            let start = row * geometry.constants_width() + block * len;
+            add_to(job.constants.pointer(start, len), of_constants);
+        }
         sums.store_span::<C::Input>(to_input.as_mut_ptr(), V::LANES);
         if !sums_products::<C>() {
             sums.store_span::<C::Hidden>(to_hidden.as_mut_ptr(), V::LANES);

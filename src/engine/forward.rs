@@ -703,7 +703,12 @@ fn apply_cell<V: Vector, C: Cell>(
             };
             V::load(from.as_ptr())
         });
-        cell.forward::<V>(C::Accumulators::<V>::load(sums.as_ptr()), previous)
+        let constants = constants_of::<V, C>(cell, job.weights.constants(), block);
+        cell.forward::<V>(
+            C::Accumulators::<V>::load(sums.as_ptr()),
+            previous,
+            constants,
+        )
     };
     // SAFETY: as above; nobody reads the new hidden state during the step.
     unsafe {
@@ -720,4 +725,22 @@ fn apply_cell<V: Vector, C: Cell>(
         // SAFETY: the place holds exactly the saved registers, and is the part's own.
         unsafe { kept.store(tape.saved.pointer(start, len)) };
     }
+}
+
+/// The constants of one block of units; zeros where the cell's options need none.
+///
+/// # Safety
+/// `constants` are those of all blocks.
+#[inline(always)]
+pub(super) unsafe fn constants_of<V: Vector, C: Cell>(
+    cell: C,
+    constants: &[V::Element],
+    block: usize,
+) -> C::Constants<V> {
+    if <C::Constants<V> as Registers<V>>::COUNT == 0 || cell.constants() == 0 {
+        return C::Constants::<V>::build(|_| V::splat(num_traits::Zero::zero()));
+    }
+    let len = <C::Constants<V> as Registers<V>>::COUNT * V::LANES;
+    // SAFETY: as the caller vouches.
+    unsafe { C::Constants::<V>::load(constants[block * len..][..len].as_ptr()) }
 }

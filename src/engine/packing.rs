@@ -22,7 +22,7 @@ use crate::simd::InstructionSet;
 pub(super) const PANEL_REGISTERS: usize = 4;
 
 /// Sizes of one direction of one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Geometry {
     /// Which cell.
     pub cell: CellKind,
@@ -110,6 +110,24 @@ impl Geometry {
         self.padded_hidden() * self.cell.saved()
     }
 
+    /// Constants of all units.
+    #[must_use]
+    pub fn constants_width(&self) -> usize {
+        self.padded_hidden() * self.cell.constants()
+    }
+
+    /// Calls `act` with the index of each constant among the masters, and where it is packed.
+    fn each_constant(&self, mut act: impl FnMut(usize, usize)) {
+        let count = self.cell.constants();
+        for constant in 0..count {
+            for unit in 0..self.hidden {
+                let (block, lane) = (unit / self.lanes, unit % self.lanes);
+                let place = (block * count + constant) * self.lanes + lane;
+                act(constant * self.hidden + unit, place);
+            }
+        }
+    }
+
     /// Calls `act` with each row of a product's master weights, and the block of units and the offset
     /// in its register set where that row's column is.
     fn columns(&self, feed: Feed, mut act: impl FnMut(usize, usize, usize)) {
@@ -131,6 +149,8 @@ pub struct MasterWeights<W> {
     pub hidden: W,
     /// (gates * hidden,) each, or none.
     pub biases: Option<(W, W)>,
+    /// (constants * hidden,), if the cell has any.
+    pub constants: Option<W>,
 }
 
 /// Weights ready for the engine.
@@ -143,6 +163,8 @@ pub struct PackedWeights<F> {
     hidden: AlignedBuffer<F>,
     /// (blocks, accumulators, lanes).
     bias: AlignedBuffer<F>,
+    /// (blocks, constants, lanes).
+    constants: AlignedBuffer<F>,
     /// What the backward pass multiplies by, made when first needed.
     transposed: OnceLock<TransposedWeights<F>>,
 }
@@ -189,11 +211,18 @@ impl<F: Float> PackedWeights<F> {
         );
         let input = pack(cell.input(), inputs, master.input, of_input)?;
         let hidden = pack(cell.hidden(), hidden, master.hidden, of_hidden)?;
+        let mut constants = AlignedBuffer::zeroed(geometry.constants_width())?;
+        geometry.each_constant(|index, place| {
+            if let Some(master) = master.constants {
+                constants.as_mut_slice()[place] = master[index];
+            }
+        });
         Ok(Self {
             geometry,
             input,
             hidden,
             bias,
+            constants,
             transposed: OnceLock::new(),
         })
     }
@@ -217,6 +246,11 @@ impl<F: Float> PackedWeights<F> {
     /// (blocks, accumulators, lanes).
     pub(super) fn bias(&self) -> &[F] {
         self.bias.as_slice()
+    }
+
+    /// (blocks, constants, lanes).
+    pub(super) fn constants(&self) -> &[F] {
+        self.constants.as_slice()
     }
 
     /// What the backward pass multiplies by.
@@ -268,6 +302,8 @@ pub struct PackedGradients<F: Float> {
     geometry: Geometry,
     pub(super) input: ProductGradients<F>,
     pub(super) hidden: ProductGradients<F>,
+    /// (blocks, constants, lanes).
+    pub(super) constants: Buffer<F>,
 }
 
 /// The gradients of one product's weights and bias.
@@ -321,6 +357,7 @@ impl<F: Float> PackedGradients<F> {
             geometry,
             input: ProductGradients::zeroed(input, geometry.inputs, pool)?,
             hidden: ProductGradients::zeroed(hidden, geometry.hidden, pool)?,
+            constants: pool.take_zeroed(geometry.constants_width())?,
         })
     }
 
@@ -332,6 +369,9 @@ impl<F: Float> PackedGradients<F> {
         self.input.unpack(geometry, input, master.input, of_input);
         self.hidden
             .unpack(geometry, hidden, master.hidden, of_hidden);
+        if let Some(constants) = master.constants {
+            geometry.each_constant(|index, place| constants[index] += self.constants[place]);
+        }
     }
 }
 

@@ -12,10 +12,12 @@ use crate::simd::{InstructionSet, SimdFloat};
 #[derive(Debug)]
 pub struct Recurrent<F> {
     geometry: Geometry,
-    /// Indices among the module's parameters: weights, then biases if there are any.
+    /// Indices among the module's parameters: weights, then biases and the cell's constants if there
+    /// are any.
     input: usize,
     hidden: usize,
     biases: Option<(usize, usize)>,
+    constants: Option<usize>,
     /// The packed weights and the version that they have, replaced as a whole.
     packed: RwLock<Option<(u64, Arc<PackedWeights<F>>)>>,
 }
@@ -42,6 +44,7 @@ impl<F: SimdFloat> Recurrent<F> {
             input: first,
             hidden: first + 1,
             biases: bias.then_some((first + 2, first + 3)),
+            constants: (cell.constants() > 0).then_some(if bias { first + 4 } else { first + 2 }),
             packed: RwLock::new(None),
         }
     }
@@ -64,6 +67,11 @@ impl<F: SimdFloat> Recurrent<F> {
         if bias {
             shapes.push((format!("bias_ih{suffix}"), vec![rows]));
             shapes.push((format!("bias_hh{suffix}"), vec![rows]));
+        }
+        // Peepholes are the only constants that cells have.
+        if cell.constants() > 0 {
+            let len = hidden.saturating_mul(cell.constants());
+            shapes.push((format!("peephole{suffix}"), vec![len]));
         }
         shapes
     }
@@ -94,6 +102,7 @@ impl<F: SimdFloat> Recurrent<F> {
                 biases: self
                     .biases
                     .map(|(input, hidden)| (masters.slice(input), masters.slice(hidden))),
+                constants: self.constants.map(|index| masters.slice(index)),
             },
         )?);
         *self.packed.write().unwrap_or_else(PoisonError::into_inner) =
@@ -114,15 +123,18 @@ impl<F: SimdFloat> Recurrent<F> {
             [Some(self.input), Some(self.hidden)]
                 .into_iter()
                 .chain([self.biases.map(|b| b.0), self.biases.map(|b| b.1)])
+                .chain([self.constants])
                 .flatten()
                 .map(|index| entries[index].range()),
         )
         .into_iter();
         if let (Some(input), Some(hidden)) = (parts.next(), parts.next()) {
+            let biases = self.biases.and_then(|_| parts.next().zip(parts.next()));
             gradients.unpack(MasterWeights {
                 input,
                 hidden,
-                biases: parts.next().zip(parts.next()),
+                biases,
+                constants: parts.next(),
             });
         }
     }

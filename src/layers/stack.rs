@@ -52,7 +52,7 @@ pub enum Naming {
 }
 
 /// What a stack is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StackConfig {
     /// Which cell.
     pub cell: CellKind,

@@ -276,6 +276,25 @@ macro_rules! registers {
         }
     };
 }
+impl<V: Vector> Registers<V> for [V; 0] {
+    const COUNT: usize = 0;
+
+    #[inline(always)]
+    fn build(_: impl FnMut(usize) -> V) -> Self {
+        []
+    }
+
+    #[inline(always)]
+    fn get(&self, index: usize) -> V {
+        self[index]
+    }
+
+    #[inline(always)]
+    fn set(&mut self, index: usize, register: V) {
+        self[index] = register;
+    }
+}
+
 registers!(1: 0);
 registers!(2: 0 1);
 registers!(3: 0 1 2);

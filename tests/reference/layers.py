@@ -19,6 +19,20 @@ State = Any  # (h, c) of an LSTM, h alone of the others
 KINDS = ("LSTM", "GRU", "RNN")
 # How large weights may be before several layers of a few units amplify rounding errors.
 SCALES = {"LSTM": 0.7, "GRU": 0.5, "RNN": 0.4}
+# Variants of the cells: kinds and options that change the equations of a step.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "peephole": {"kind": "LSTM", "peephole": True},
+    "coupled": {"kind": "LSTM", "coupled": True},
+    "clip": {"kind": "LSTM", "clip": 0.6},
+    "peephole, coupled": {"kind": "LSTM", "peephole": True, "coupled": True},
+    "peephole, clip": {"kind": "LSTM", "peephole": True, "clip": 0.6},
+    "coupled, clip": {"kind": "LSTM", "coupled": True, "clip": 0.6},
+    "peephole, coupled, clip": {"kind": "LSTM", "peephole": True, "coupled": True, "clip": 0.6},
+    "GRU, clip": {"kind": "GRU", "clip": 0.6},
+    "RNN, clip": {"kind": "RNN", "clip": 0.6},
+    "RNN, relu": {"kind": "RNN", "nonlinearity": "relu"},
+    "RNN, relu, clip": {"kind": "RNN", "nonlinearity": "relu", "clip": 0.6},
+}
 REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
 
 
