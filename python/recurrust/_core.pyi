@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar, final, overload
 
@@ -73,6 +73,10 @@ _StateGradient = TypeVar("_StateGradient")
 _Pair: TypeAlias = tuple[_Floats, _Floats]
 _PairLike: TypeAlias = tuple[ArrayLike, ArrayLike]
 _PairGradient: TypeAlias = tuple[ArrayLike | None, ArrayLike | None]
+_Init: TypeAlias = (
+    Literal["torch", "glorot", "orthogonal", "rust_lstm"]
+    | Callable[[str, tuple[int, ...]], ArrayLike]
+)
 _Params: TypeAlias = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 class _BuildInfo(TypedDict):
@@ -213,8 +217,8 @@ class LSTM(RecurrentLayer[_Pair, _PairLike, _PairGradient]):
         coupled: bool = False,
         clip: float | None = None,
         layer_norm: bool = False,
-        forget_bias: None = None,
-        init: Literal["torch"] = "torch",
+        forget_bias: float | None = None,
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...
@@ -244,7 +248,7 @@ class GRU(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         clip: float | None = None,
         layer_norm: bool = False,
         reset_after: Literal[True] = True,
-        init: Literal["torch"] = "torch",
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...
@@ -274,7 +278,7 @@ class RNN(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         clip: float | None = None,
         layer_norm: bool = False,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
-        init: Literal["torch"] = "torch",
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...

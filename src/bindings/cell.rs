@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arrays::{self, Contiguous, Number, Rows};
+use super::initialization::InitialWeights;
 use super::module::Module;
 use super::options;
 use super::stack::{
@@ -286,7 +287,8 @@ pub fn cell(
     };
     let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
     let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
-    let (stack, memory) = build(config, precision, seed)?;
+    let initial = InitialWeights::default();
+    let (stack, memory) = build(input_size.py(), config, precision, &initial, seed)?;
     Ok(
         PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentCell {
             stack,

@@ -30,7 +30,7 @@ const STATES: &[&str] = &["h"];
 ///     Units of each direction of each layer, 1 or more.
 /// num_layers : int, default 1
 ///     Layers on top of each other, 1 to 10,000.
-/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed
+/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed, init
 ///     As for `LSTM`.
 /// reset_after : bool, default True
 ///     Whether the reset gate acts after the candidate's recurrent product, as in PyTorch and Keras.
@@ -38,13 +38,15 @@ const STATES: &[&str] = &["h"];
 /// clip : float or None, default None
 ///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, layer_norm, init
+/// variational, zoneout, zoneout_eval, layer_norm
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
 /// ------
 /// ConfigError, DtypeError
 ///     If an option can't have that value; the message names it.
+/// ShapeError, DtypeError, NonFiniteError
+///     If a callable ``init`` gives what its parameter can't have; the message names it.
 /// MemoryError
 ///     If the weights don't fit.
 ///

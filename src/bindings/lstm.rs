@@ -51,8 +51,23 @@ const STATES: &[&str] = &["h", "c"];
 /// dtype : {"float32", "float64"}, default "float32"
 ///     Type of parameters and results.
 /// seed : int, optional
-///     Seed of the initial weights, uniform in +-1/sqrt(hidden_size); without it they come from
-///     the process-wide stream (``manual_seed``).
+///     Seed of the initial weights; without it they come from the process-wide stream
+///     (``manual_seed``), of which every layer draws once. Both dtypes start from the same numbers.
+/// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
+///     Initial values of the parameters.
+///
+///     "torch": everything uniform in +-1/sqrt(hidden_size).
+///     "glorot": weights uniform in +-sqrt(6 / (rows + columns)), rows and columns being those of the
+///     whole matrix with all gates, as Keras counts them (Glorot and Bengio 2010); biases zero.
+///     "orthogonal": ``weight_hh`` of each gate a random orthogonal matrix (Saxe et al. 2014), the
+///     rest as with "glorot"; it takes time as the third power of ``hidden_size``.
+///     "rust_lstm": weights uniform in +-0.1, biases zero.
+///     A callable: ``init(name, shape)`` gives the array for each parameter, in the order and with
+///     the names of ``named_parameters``; it is converted to ``dtype``, and ``seed`` means nothing.
+/// forget_bias : float, optional
+///     What the forget gate's quarter of every ``bias_ih`` starts with, and that of every ``bias_hh``
+///     with zero, whatever ``init`` says. With 1 the cell remembers from the start (Jozefowicz et al.
+///     2015). Like ``init`` and ``seed`` it isn't part of ``config``: a copy or a file has the weights.
 /// peephole : bool, default False
 ///     Whether gates see the cell state (Gers and Schmidhuber 2000): i and f the old one, o the new one.
 ///     Their parameters are ``peephole_l0``, ..., (3H,) in the order i, f, o; (2H,), i and o, with
@@ -63,13 +78,16 @@ const STATES: &[&str] = &["h", "c"];
 /// clip : float or None, default None
 ///     Limit of the pre-activations, peepholes included; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, proj_size, layer_norm, forget_bias, init
+/// variational, zoneout, zoneout_eval, proj_size, layer_norm
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
 /// ------
 /// ConfigError, DtypeError
 ///     If an option can't have that value; the message names it.
+/// ShapeError, DtypeError, NonFiniteError
+///     If what a callable ``init`` gives has another shape, isn't an array of real numbers, or isn't
+///     finite; the message names the parameter. What the callable raises is raised.
 /// MemoryError
 ///     If the weights don't fit.
 ///
@@ -118,7 +136,6 @@ impl Lstm {
             ) => CellKind::Lstm(cells::Lstm),
             (false, options) => CellKind::LstmVariant(LstmVariant { options }),
         };
-        keywords.later_values(&["forget_bias"])?;
         let base = recurrent::layer(
             cell,
             STATES,

@@ -11,6 +11,7 @@ mod errors;
 mod files;
 mod freezing;
 mod gru;
+mod initialization;
 mod linear;
 mod losses;
 mod lstm;

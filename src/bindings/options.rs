@@ -211,15 +211,28 @@ pub fn non_negative(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<f6
 
 /// One of a few names: its index.
 pub fn choice(name: &'static str, value: &Bound<'_, PyAny>, choices: &[&str]) -> PyResult<usize> {
+    choice_or(name, value, choices, "")
+}
+
+/// As [`choice`], where something else than a name would have been right as well: `alternative`.
+pub fn choice_or(
+    name: &'static str,
+    value: &Bound<'_, PyAny>,
+    choices: &[&str],
+    alternative: &str,
+) -> PyResult<usize> {
     let quoted: Vec<String> = choices
         .iter()
         .map(|choice| format!("\"{choice}\""))
         .collect();
-    let expected = if quoted.len() == 1 {
+    let mut expected = if quoted.len() == 1 {
         quoted[0].clone()
     } else {
         format!("one of {}", quoted.join(", "))
     };
+    if !alternative.is_empty() {
+        expected = format!("{expected}, or {alternative}");
+    }
     let Ok(text) = value.extract::<String>() else {
         return Err(wrong_type(name, &expected, value));
     };

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arrays::{self, Contiguous, Number, Rows};
+use super::initialization::InitialWeights;
 use super::module::Module;
 use super::options::{self, Keywords};
 use super::parameter::AnyParameters;
@@ -489,6 +490,8 @@ impl RecurrentLayer {
     }
 
     /// The constructor's keywords that make such a layer again.
+    ///
+    /// Without ``init``, ``forget_bias`` and ``seed``: its weights are loaded afterwards.
     #[getter]
     fn config<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let this = slf.get();
@@ -595,12 +598,12 @@ pub const KEYWORDS: &[&str] = &[
 ];
 
 /// The base of a layer of one kind of cell, and what is beneath it.
-pub fn layer(
+pub fn layer<'py>(
     cell: CellKind,
     states: &'static [&'static str],
-    [input_size, hidden_size]: [&Bound<'_, PyAny>; 2],
-    num_layers: Option<&Bound<'_, PyAny>>,
-    keywords: &Keywords<'_>,
+    [input_size, hidden_size]: [&Bound<'py, PyAny>; 2],
+    num_layers: Option<&Bound<'py, PyAny>>,
+    keywords: &Keywords<'py>,
 ) -> PyResult<PyClassInitializer<RecurrentLayer>> {
     keywords.later_probabilities(&[
         "dropout",
@@ -624,7 +627,6 @@ pub fn layer(
     keywords.later("variational", true)?;
     keywords.later("zoneout_eval", "expectation")?;
     keywords.later("layer_norm", false)?;
-    keywords.later("init", "torch")?;
     let config = StackConfig {
         cell,
         input_size: options::integer("input_size", input_size, 1)?,
@@ -640,7 +642,9 @@ pub fn layer(
         naming: Naming::Layers,
     };
     let batch_first = keywords.boolean("batch_first", false)?;
-    let (stack, memory) = build(config, keywords.precision()?, keywords.seed()?)?;
+    let (precision, seed) = (keywords.precision()?, keywords.seed()?);
+    let initial = InitialWeights::new(keywords, config.bias, precision)?;
+    let (stack, memory) = build(input_size.py(), config, precision, &initial, seed)?;
     Ok(
         PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentLayer {
             stack,

@@ -37,7 +37,7 @@ fn kind(nonlinearity: usize, clip: Clip) -> CellKind {
 ///     Units of each direction of each layer, 1 or more.
 /// num_layers : int, default 1
 ///     Layers on top of each other, 1 to 10,000.
-/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed
+/// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed, init
 ///     As for `LSTM`.
 /// nonlinearity : {"tanh", "relu"}, default "tanh"
 ///     What is made of the sum: its hyperbolic tangent, or the larger one of it and 0 (Le, Jaitly and
@@ -45,13 +45,15 @@ fn kind(nonlinearity: usize, clip: Clip) -> CellKind {
 /// clip : float or None, default None
 ///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, layer_norm, init
+/// variational, zoneout, zoneout_eval, layer_norm
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
 /// ------
 /// ConfigError, DtypeError
 ///     If an option can't have that value; the message names it.
+/// ShapeError, DtypeError, NonFiniteError
+///     If a callable ``init`` gives what its parameter can't have; the message names it.
 /// MemoryError
 ///     If the weights don't fit.
 ///

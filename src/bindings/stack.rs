@@ -9,6 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::arrays::{self, Contiguous, Number, Rows};
 use super::errors::StateError;
+use super::initialization::InitialWeights;
 use super::options;
 use super::parameter::{AnyParameters, Pick};
 use super::run::with_reading;
@@ -19,7 +20,7 @@ use crate::float::Precision;
 use crate::layers::stack::{Gradients, Outcome, Stack, StackConfig, StackTape};
 use crate::lengths::Steps;
 use crate::parameters::Parameters;
-use crate::random::Ticket;
+use crate::simd::InstructionSet;
 
 /// A stack of either precision.
 pub enum AnyStack {
@@ -125,20 +126,24 @@ pub fn cell_options(cell: CellKind) -> Vec<(&'static str, OptionValue)> {
 }
 
 /// A new stack and its parameters.
-pub fn build(
+pub fn build<'py>(
+    py: Python<'py>,
     config: StackConfig,
     precision: Precision,
+    initial: &InitialWeights<'py>,
     seed: Option<u64>,
-) -> Result<(AnyStack, AnyParameters)> {
-    let ticket = seed.map_or_else(Ticket::draw, Ticket::seeded);
+) -> PyResult<(AnyStack, AnyParameters)> {
+    let set = InstructionSet::current();
     Ok(match precision {
         Precision::Single => {
-            let (stack, parameters) = Stack::new(config, ticket)?;
+            let (stack, parameters) = Stack::zeroed(set, config)?;
+            initial.fill(py, &stack, &parameters, seed)?;
             let parameters = AnyParameters::Single(Arc::new(parameters));
             (AnyStack::Single(stack), parameters)
         }
         Precision::Double => {
-            let (stack, parameters) = Stack::new(config, ticket)?;
+            let (stack, parameters) = Stack::zeroed(set, config)?;
+            initial.fill(py, &stack, &parameters, seed)?;
             let parameters = AnyParameters::Double(Arc::new(parameters));
             (AnyStack::Double(stack), parameters)
         }

@@ -5,8 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::cells::CellKind;
 use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
 use crate::error::Result;
-use crate::parameters::{AlignedBuffer, Parameters, Reading};
+use crate::init::Role;
+use crate::parameters::{AlignedBuffer, Parameters, Reading, Writing};
 use crate::simd::{InstructionSet, SimdFloat};
+
+/// The place of the forget gate among an LSTM's, whose order is i, f, g, o.
+const FORGET_GATE: usize = 1;
 
 /// One direction of one layer.
 #[derive(Debug)]
@@ -80,6 +84,27 @@ impl<F: SimdFloat> Recurrent<F> {
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// What the parameter at an index of the module's is to this direction.
+    #[must_use]
+    pub fn role(&self, index: usize) -> Role {
+        match self.biases {
+            _ if index == self.input => Role::InputWeights,
+            _ if index == self.hidden => Role::RecurrentWeights,
+            Some((input, hidden)) if index == input || index == hidden => Role::Bias,
+            _ => Role::Other,
+        }
+    }
+
+    /// Sets an LSTM's biases of the forget gate: the input's to `value`, the recurrent one to zero.
+    pub fn set_forget_bias(&self, writing: &mut Writing<'_, F>, value: f64) {
+        let hidden = self.geometry.hidden;
+        let gate = FORGET_GATE * hidden..(FORGET_GATE + 1) * hidden;
+        if let Some((input, recurrent)) = self.biases {
+            writing.slice_mut(input)[gate.clone()].fill(F::of(value));
+            writing.slice_mut(recurrent)[gate].fill(F::zero());
+        }
     }
 
     /// The packed weights, made again when the masters have changed.

@@ -9,7 +9,7 @@ use crate::engine::{
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
-use crate::init::torch_uniform;
+use crate::init::Initializer;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
@@ -210,6 +210,16 @@ impl<F: SimdFloat> Stack<F> {
         config: StackConfig,
         ticket: Ticket,
     ) -> Result<(Self, Parameters<F>)> {
+        let (stack, parameters) = Self::zeroed(set, config)?;
+        stack.initialize(&parameters, Initializer::Torch, ticket, &Interrupt::never())?;
+        Ok((stack, parameters))
+    }
+
+    /// A stack and its parameters, all of them zero.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn zeroed(set: InstructionSet, config: StackConfig) -> Result<(Self, Parameters<F>)> {
         let mut shapes = Vec::new();
         let mut directions = Vec::new();
         for layer in 0..config.num_layers {
@@ -238,19 +248,47 @@ impl<F: SimdFloat> Stack<F> {
             }
         }
         let parameters = Parameters::new(shapes)?;
-        {
-            let mut writing = parameters.write();
-            let mut generator = ticket.generator(Purpose::Initialization, 0);
-            for index in 0..parameters.entries().len() {
-                torch_uniform(writing.slice_mut(index), config.hidden_size, &mut generator)?;
-            }
-        }
         let stack = Self {
             config,
             directions,
             pool: Pool::default(),
         };
         Ok((stack, parameters))
+    }
+
+    /// Gives all parameters their initial values, one after the other from one generator.
+    ///
+    /// # Errors
+    /// Out of memory or interrupted; some parameters have their values then.
+    pub fn initialize(
+        &self,
+        parameters: &Parameters<F>,
+        initializer: Initializer,
+        ticket: Ticket,
+        interrupt: &Interrupt<'_>,
+    ) -> Result<()> {
+        let mut writing = parameters.write();
+        let mut generator = ticket.generator(Purpose::Initialization, 0);
+        let per_direction = parameters.entries().len() / self.directions.len().max(1);
+        for (index, entry) in parameters.entries().iter().enumerate() {
+            initializer.fill(
+                writing.slice_mut(index),
+                &entry.shape,
+                self.directions[index / per_direction].role(index),
+                self.config.hidden_size,
+                &mut generator,
+                interrupt,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Sets an LSTM's biases of all forget gates: input biases to `value`, recurrent ones to zero.
+    pub fn set_forget_bias(&self, parameters: &Parameters<F>, value: f64) {
+        let mut writing = parameters.write();
+        for direction in &self.directions {
+            direction.set_forget_bias(&mut writing, value);
+        }
     }
 
     /// What the stack is made of.
