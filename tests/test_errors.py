@@ -311,8 +311,6 @@ def test_options_of_other_cells_are_unknown(kind: str) -> None:
         ("zoneout_eval", "identity"),
         ("proj_size", 2),
         ("layer_norm", True),
-        ("forget_bias", 1.0),
-        ("init", "orthogonal"),
     ],
 )
 def test_options_of_later_versions_say_so(option: str, value: Any) -> None:
@@ -338,8 +336,6 @@ def test_defaults_of_options_of_later_versions_are_accepted() -> None:
         coupled=False,
         clip=None,
         layer_norm=False,
-        forget_bias=None,
-        init="torch",
         dtype="float32",
         seed=3,
     )

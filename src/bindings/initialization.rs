@@ -57,11 +57,7 @@ impl<'py> InitialWeights<'py> {
             }
             None => Source::Rule(Initializer::default()),
         };
-        let forget_bias = keywords
-            .get("forget_bias")?
-            .filter(|value| !value.is_none())
-            .map(|value| forget_bias(&value, bias, precision))
-            .transpose()?;
+        let forget_bias = forget_bias(keywords, bias, precision)?;
         Ok(Self {
             source,
             forget_bias,
@@ -98,18 +94,23 @@ impl<'py> InitialWeights<'py> {
     }
 }
 
-fn forget_bias(value: &Bound<'_, PyAny>, bias: bool, precision: Precision) -> PyResult<f64> {
+/// The option `forget_bias`, for a layer with or without biases.
+fn forget_bias(keywords: &Keywords<'_>, bias: bool, precision: Precision) -> PyResult<Option<f64>> {
     let name = "forget_bias";
+    let Some(value) = keywords.get(name)?.filter(|value| !value.is_none()) else {
+        return Ok(None);
+    };
     let expected = format!("a finite {} number", precision.name());
-    let number = options::real(name, value, &expected, |number| match precision {
+    let number = options::real(name, &value, &expected, |number| match precision {
         Precision::Single => f32::of(number).is_finite(),
         Precision::Double => number.is_finite(),
     })?;
-    if !bias {
-        let expected = "None without biases (bias=False)";
-        return Err(Error::config(name, expected, shown(value)).into());
-    }
-    Ok(number)
+    let expected = match (bias, keywords.boolean("coupled", false)?) {
+        (true, false) => return Ok(Some(number)),
+        (false, _) => "None without biases (bias=False)",
+        (true, true) => "None without a forget gate (coupled=True)",
+    };
+    Err(Error::config(name, expected, shown(&value)).into())
 }
 
 /// Fills one parameter with what a callable gives for its name and shape.
