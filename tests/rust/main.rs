@@ -3,6 +3,7 @@
 mod activations;
 mod files;
 mod gradients;
+mod initialization;
 mod lengths;
 mod losses;
 mod optimizers;
