@@ -52,7 +52,7 @@ impl<'py> InitialWeights<'py> {
         let source = match keywords.get("init")? {
             Some(callable) if callable.is_callable() => Source::Callable(callable),
             Some(name) => {
-                let index = options::choice_or("init", &name, &RULE_NAMES, "a callable")?;
+                let index = options::choice_or("init", &name, &RULE_NAMES, Some("a callable"))?;
                 Source::Rule(RULES[index])
             }
             None => Source::Rule(Initializer::default()),

@@ -211,15 +211,15 @@ pub fn non_negative(name: &'static str, value: &Bound<'_, PyAny>) -> PyResult<f6
 
 /// One of a few names: its index.
 pub fn choice(name: &'static str, value: &Bound<'_, PyAny>, choices: &[&str]) -> PyResult<usize> {
-    choice_or(name, value, choices, "")
+    choice_or(name, value, choices, None)
 }
 
-/// As [`choice`], where something else than a name would have been right as well: `alternative`.
+/// As [`choice`], where there may be an alternative to the names, which the caller has looked for.
 pub fn choice_or(
     name: &'static str,
     value: &Bound<'_, PyAny>,
     choices: &[&str],
-    alternative: &str,
+    alternative: Option<&str>,
 ) -> PyResult<usize> {
     let quoted: Vec<String> = choices
         .iter()
@@ -230,7 +230,7 @@ pub fn choice_or(
     } else {
         format!("one of {}", quoted.join(", "))
     };
-    if !alternative.is_empty() {
+    if let Some(alternative) = alternative {
         expected = format!("{expected}, or {alternative}");
     }
     let Ok(text) = value.extract::<String>() else {
