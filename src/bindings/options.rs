@@ -111,16 +111,6 @@ impl<'py> Keywords<'py> {
             _ => Ok(()),
         }
     }
-
-    /// Refuses options of a later version unless they are None.
-    pub fn later_values(&self, names: &[&'static str]) -> PyResult<()> {
-        for &name in names {
-            if self.get(name)?.is_some_and(|value| !value.is_none()) {
-                return Err(super::errors::not_available(name));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// An integer of at least `least`.
