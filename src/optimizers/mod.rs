@@ -82,28 +82,48 @@ impl Rule {
     /// # Errors
     /// Out of memory.
     pub fn memory<F: Float>(&self, len: usize) -> Result<Memory<F>> {
-        let start = with_method!(self, method => method.start());
-        let arrays = self
-            .memory_names()
-            .into_iter()
-            .map(|name| {
-                // Zeros cost nothing before they are touched.
-                let array = if start == 0.0 {
-                    zeroed_vec(len)?
-                } else {
-                    filled_vec(F::of(start), len)?
-                };
-                Ok((name, array))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Memory {
+        let mut memory = Memory {
             updates: 0,
             product: self.product_name().map(|name| (name, 1.0)),
-            arrays,
-        })
+            arrays: Vec::new(),
+        };
+        self.complete(&mut memory, len)?;
+        Ok(memory)
     }
 
-    /// The names of the arrays that the rule remembers.
+    /// Adds the arrays that the rule needs and a memory lacks: those of options that were turned
+    /// on after the first update, which begin like all others.
+    ///
+    /// # Errors
+    /// Out of memory; some arrays may have been added then.
+    pub fn complete<F: Float>(&self, memory: &mut Memory<F>, len: usize) -> Result<()> {
+        let start = with_method!(self, method => method.start());
+        for name in self.memory_names() {
+            if memory.arrays.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            // Zeros cost nothing before they are touched.
+            let array = if start == 0.0 {
+                zeroed_vec(len)?
+            } else {
+                filled_vec(F::of(start), len)?
+            };
+            memory.arrays.push((name, array));
+        }
+        Ok(())
+    }
+
+    /// The names of the arrays that rules of this kind may remember, whatever the options.
+    #[must_use]
+    pub fn all_memory_names(&self) -> &'static [&'static str] {
+        fn all<M: Method<N>, const N: usize>(_: &M) -> &'static [&'static str] {
+            M::MEMORY
+        }
+        with_method!(self, method => all(method))
+    }
+
+    /// The names of the arrays that the rule needs with these options. Others may be there, from
+    /// before an option was turned off; they stay as they are.
     #[must_use]
     pub fn memory_names(&self) -> Vec<&'static str> {
         with_method!(self, method => method.memory_names())

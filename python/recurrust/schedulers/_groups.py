@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from recurrust._arguments import is_real, require_between, require_list, require_object
@@ -13,16 +13,14 @@ __all__ = [
     "per_group",
     "read_rates",
     "require_momenta",
-    "write_momenta",
-    "write_rates",
+    "write",
 ]
 
 
 class Optimizer(Protocol):
     """What a schedule needs of an optimizer: one of recurrust, or your own.
 
-    If it also has `param_groups`, each group has its own "lr"; groups that can be written to, as
-    PyTorch's, may have rates that differ.
+    If it also has `param_groups`, mappings that each have an "lr", these are written to.
     """
 
     lr: float
@@ -41,56 +39,60 @@ def read_rates(optimizer: Optimizer) -> list[float]:
     return [optimizer.lr] if groups is None else [group["lr"] for group in groups]
 
 
-def write_rates(optimizer: Optimizer, rates: Sequence[float]) -> None:
-    """Set the rate of each group.
+def write(optimizer: Optimizer, rates: Sequence[float], momenta: Sequence[float] | None) -> None:
+    """Set the rate of each group, and the momentum unless there is None; all or nothing.
 
     Raises
     ------
     ConfigError
-        If a rate is negative or not finite, or if rates differ where groups can't be written to.
+        If a rate is negative or not finite, or if an optimizer can't have a momentum.
     DtypeError
         If a rate is no number.
     """
     rates = [require_between("learning rate", rate, 0) for rate in rates]
     groups = _groups(optimizer)
-    if groups is not None and _writable(groups):
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-    elif len(set(rates)) == 1:
+    if groups is None:
         optimizer.lr = rates[0]
-    else:
-        raise ConfigError(
-            "optimizer has groups whose learning rates differ "
-            f"({', '.join(f'{rate:g}' for rate in rates)}), and a schedule can't set them one by "
-            "one: its param_groups are read-only. Give all groups the same rate"
-        )
+        return
+    changes: list[dict[str, Any]] = [{"lr": rate} for rate in rates]
+    if momenta is not None:
+        for group, change, momentum in zip(groups, changes, momenta, strict=True):
+            change.update(_momentum(group, momentum))
+    _change(groups, changes)
 
 
-def require_momenta(optimizer: Optimizer) -> None:
-    """Raise unless the momentum of every group can be set.
+def require_momenta(optimizer: Optimizer, *extremes: Sequence[float]) -> None:
+    """Raise unless every group can have the momenta.
 
     Raises
     ------
     ConfigError
-        If a group has no momentum, or can't be written to.
+        If a group has no momentum, or can't have such a one.
     """
     groups = _groups(optimizer)
     if groups is None or not all("momentum" in group or "betas" in group for group in groups):
         raise ConfigError("cycle_momentum needs an optimizer whose groups have momentum or betas")
-    if not _writable(groups):
-        raise ConfigError(
-            "cycle_momentum needs an optimizer whose param_groups can be written to; those of "
-            f"{type(optimizer).__name__} are read-only"
-        )
+    names = ["betas" if "betas" in group else "momentum" for group in groups]
+    before = [{name: group[name]} for name, group in zip(names, groups, strict=True)]
+    # Only the optimizer knows what it can have: it is asked now rather than amid a training.
+    for momenta in extremes:
+        _change(groups, [_momentum(*pair) for pair in zip(groups, momenta, strict=True)])
+        _change(groups, before)
 
 
-def write_momenta(optimizer: Optimizer, momenta: Sequence[float]) -> None:
-    """Set the momentum of each group: "momentum", or the first of "betas"."""
-    for group, momentum in zip(_groups(optimizer) or (), momenta, strict=True):
-        if "betas" in group:
-            group["betas"] = (momentum, *group["betas"][1:])
-        else:
-            group["momentum"] = momentum
+def _change(groups: Sequence[Any], changes: Sequence[dict[str, Any]]) -> None:
+    """Change options of each group, all or nothing."""
+    before = [
+        {name: group[name] for name in change}
+        for group, change in zip(groups, changes, strict=True)
+    ]
+    try:
+        for group, change in zip(groups, changes, strict=True):
+            group.update(change)
+    except BaseException:
+        for group, options in zip(groups, before, strict=True):
+            group.update(options)
+        raise
 
 
 def per_group(name: str, value: Any, count: int) -> list[float]:
@@ -118,5 +120,8 @@ def _groups(optimizer: Any) -> list[Any] | None:
     return groups if groups and all("lr" in group for group in groups) else None
 
 
-def _writable(groups: Iterable[Any]) -> bool:
-    return all(isinstance(group, MutableMapping) for group in groups)
+def _momentum(group: Any, momentum: float) -> dict[str, Any]:
+    """Return the option that makes it a group's momentum: itself, or the first of "betas"."""
+    if "betas" in group:
+        return {"betas": (momentum, *group["betas"][1:])}
+    return {"momentum": momentum}

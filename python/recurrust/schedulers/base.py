@@ -14,13 +14,7 @@ import numpy as np
 from recurrust._arguments import require_integer
 from recurrust.exceptions import ConfigError
 from recurrust.schedulers import _plot
-from recurrust.schedulers._groups import (
-    Optimizer,
-    per_group,
-    read_rates,
-    write_momenta,
-    write_rates,
-)
+from recurrust.schedulers._groups import Optimizer, per_group, read_rates, write
 
 if TYPE_CHECKING:
     import os
@@ -49,8 +43,7 @@ class LRScheduler:
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rate to set. Groups of different rates need an optimizer whose `param_groups` can be
-        written to; recurrust's own can't yet, so there all groups must have the same rate.
+        Whose rates to set, of each parameter group its own.
 
     Attributes
     ----------
@@ -61,8 +54,6 @@ class LRScheduler:
 
     Raises
     ------
-    ConfigError
-        If the rates of groups differ and can't be set one by one.
     DtypeError
         If `optimizer` is none.
 
@@ -276,10 +267,7 @@ class LRScheduler:
 
     def _apply(self) -> None:
         """Set the optimizer's rate, and momentum if it is scheduled."""
-        rates, momenta = self._finite_rates(), self._momenta()
-        write_rates(self.optimizer, rates)
-        if momenta is not None:
-            write_momenta(self.optimizer, momenta)
+        write(self.optimizer, self._finite_rates(), self._momenta())
 
     def _finite_rates(self) -> list[float]:
         try:

@@ -51,7 +51,8 @@ class OneCycleLR(LRScheduler):
     anneal_strategy : {"cos", "linear"}, default "cos"
         The form of the rise and the descent.
     cycle_momentum : bool, default False
-        Whether the momentum goes down while the rate goes up, and up while it goes down.
+        Whether the momentum goes down while the rate goes up, and up while it goes down: the
+        option "momentum" of each group, or the first of "betas".
     base_momentum, max_momentum : float or list of float, default 0.85 and 0.95
         The least and the greatest momentum.
     div_factor : float, default 25.0
@@ -65,8 +66,8 @@ class OneCycleLR(LRScheduler):
     Raises
     ------
     ConfigError
-        If an option is out of its range, the number of steps is missing, or the momentum of the
-        optimizer can't be set (recurrust's own can't yet).
+        If an option is out of its range, the number of steps is missing, or the optimizer can't
+        have such a momentum.
     DtypeError
         If an option is no number, or no integer where one is needed.
 
@@ -104,7 +105,7 @@ class OneCycleLR(LRScheduler):
         self.final_div_factor = _divisor("final_div_factor", final_div_factor)
         self.three_phase = require_boolean("three_phase", three_phase)
         if self.cycle_momentum:
-            require_momenta(optimizer)
+            require_momenta(optimizer, self.base_momentum, self.max_momentum)
         super().__init__(optimizer)
 
     def _rates(self) -> list[float]:
@@ -179,15 +180,15 @@ class CyclicLR(LRScheduler):
     scale_mode : {"cycle", "iterations"}, default "cycle"
         Whether `scale_fn` is called with the number of the cycle, from 1, or the steps taken.
     cycle_momentum : bool, default False
-        Whether the momentum goes down while the rate goes up, and up while it goes down.
+        Whether the momentum goes down while the rate goes up, and up while it goes down: the
+        option "momentum" of each group, or the first of "betas".
     base_momentum, max_momentum : float or list of float, default 0.8 and 0.9
         The least and the greatest momentum.
 
     Raises
     ------
     ConfigError
-        If an option is out of its range, or the momentum of the optimizer can't be set
-        (recurrust's own can't yet).
+        If an option is out of its range, or the optimizer can't have such a momentum.
     DtypeError
         If an option is no number, or no integer or function where one is needed.
 
@@ -228,7 +229,7 @@ class CyclicLR(LRScheduler):
         self.base_momentum = per_group("base_momentum", base_momentum, groups)
         self.max_momentum = per_group("max_momentum", max_momentum, groups)
         if self.cycle_momentum:
-            require_momenta(optimizer)
+            require_momenta(optimizer, self.base_momentum, self.max_momentum)
         super().__init__(optimizer)
 
     def _rates(self) -> list[float]:

@@ -43,6 +43,31 @@ pub(super) fn dict<'py>(py: Python<'py>, rule: &Rule) -> PyResult<Bound<'py, PyD
     Ok(dict)
 }
 
+/// A rule with some of its options changed.
+pub(super) fn changed(rule: &Rule, given: &Bound<'_, PyDict>) -> PyResult<Rule> {
+    let all = dict(given.py(), rule)?;
+    for (name, value) in given {
+        if all.contains(&name)? {
+            all.set_item(name, value)?;
+        } else if name.eq("params")? {
+            return Err(Error::config(
+                "params",
+                "no change, as an optimizer keeps its parameters",
+                options::shown(&value),
+            )
+            .into());
+        } else {
+            return Err(Error::config(
+                "param_groups",
+                format!("an option among {}", options::shown(&all.keys())),
+                options::shown(&name),
+            )
+            .into());
+        }
+    }
+    self::rule(rule, &all)
+}
+
 fn exchange(rule: &mut Rule, group: &Group<'_, '_>) -> PyResult<()> {
     match rule {
         Rule::Sgd(rule) => sgd::options(rule, group),

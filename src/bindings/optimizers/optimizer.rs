@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use numpy::PyUntypedArrayMethods;
 use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMappingProxy, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::clipping::clear;
 use super::group;
@@ -33,6 +33,17 @@ impl AnyMemory {
             Self::Double(memory) => Self::Double(duplicate(memory.as_ref())?),
         })
     }
+
+    /// A copy that has all arrays which a rule needs, for a parameter of so many elements.
+    fn completed(&self, rule: &Rule, len: usize) -> crate::error::Result<Self> {
+        let mut copy = self.duplicate()?;
+        match &mut copy {
+            Self::Single(Some(memory)) => rule.complete(memory, len)?,
+            Self::Double(Some(memory)) => rule.complete(memory, len)?,
+            Self::Single(None) | Self::Double(None) => {}
+        }
+        Ok(copy)
+    }
 }
 
 fn duplicate<F: Number>(memory: Option<&Memory<F>>) -> crate::error::Result<Option<Memory<F>>> {
@@ -54,7 +65,22 @@ fn duplicate<F: Number>(memory: Option<&Memory<F>>) -> crate::error::Result<Opti
 /// A group's rule and what it remembers about each of its parameters.
 struct GroupState {
     rule: Rule,
+    /// With all arrays that the rule needs.
     memories: Vec<AnyMemory>,
+}
+
+impl GroupState {
+    /// Another rule from now on.
+    fn set_rule(&mut self, rule: Rule, members: &[Py<Parameter>]) -> crate::error::Result<()> {
+        if rule.memory_names() != self.rule.memory_names() {
+            let memories = self.memories.iter().zip(members);
+            self.memories = memories
+                .map(|(memory, member)| memory.completed(&rule, len_of(member.get())))
+                .collect::<crate::error::Result<_>>()?;
+        }
+        self.rule = rule;
+        Ok(())
+    }
 }
 
 /// An option's name, and its value where one was given.
@@ -192,16 +218,12 @@ impl Optimizer {
             .collect()
     }
 
-    /// Each group's options and parameters.
-    fn group_dicts<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let pairs = self.groups.iter().zip(self.rules(py));
-        pairs
-            .map(|(members, rule)| {
-                let group = group::dict(py, &rule)?;
-                group.set_item("params", PyList::new(py, members)?)?;
-                Ok(group)
-            })
-            .collect()
+    /// The parameters of a group.
+    fn members(&self, index: usize) -> PyResult<&[Py<Parameter>]> {
+        self.groups.get(index).map(Vec::as_slice).ok_or_else(|| {
+            let expected = format!("the index of one of {} groups", self.groups.len());
+            Error::config("index", expected, index.to_string()).into()
+        })
     }
 
     /// A copy of everything that changes.
@@ -237,6 +259,12 @@ fn no_memory(parameter: &Parameter) -> AnyMemory {
         AnyParameters::Single(_) => AnyMemory::Single(None),
         AnyParameters::Double(_) => AnyMemory::Double(None),
     }
+}
+
+fn len_of(parameter: &Parameter) -> usize {
+    parameter.memory().entries()[parameter.index()]
+        .range()
+        .len()
 }
 
 fn shape_of(parameter: &Parameter) -> &[usize] {
@@ -400,17 +428,65 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The groups: their parameters and options, as they are now, read-only. Change the learning
-    /// rate through ``lr``.
+    /// The groups, as a tuple of mutable mappings from names to options, and from ``"params"`` to
+    /// the list of parameters.
+    ///
+    /// They show the options as they are now. ``group["lr"] = 0.1`` changes one, for the next
+    /// ``step`` on, and ``group.update(momentum=0.9, nesterov=True)`` several at once; they are
+    /// checked like those of the constructor, and nothing changes after an error. A group has the
+    /// options of the constructor, no more and no less, and keeps its parameters. A momentum, a
+    /// mean or a maximum that is turned on after the first step begins from zero.
+    ///
+    /// Raises
+    /// ------
+    /// ConfigError, DtypeError
+    ///     On writing, if there is no such option, or if it can't have that value.
+    /// KeyError
+    ///     On reading, if there is no such option.
+    /// TypeError
+    ///     On deleting.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import numpy as np, recurrust as rr
+    /// >>> optimizer = rr.SGD([rr.Parameter(np.ones(3))], lr=0.1)
+    /// >>> optimizer.param_groups[0]["momentum"] = 0.9
+    /// >>> optimizer
+    /// SGD(1 parameters, lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False)
     #[getter]
-    fn param_groups<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let groups = self.group_dicts(py)?;
-        PyList::new(
-            py,
-            groups
-                .iter()
-                .map(|group| PyMappingProxy::new(py, group.as_mapping())),
-        )
+    fn param_groups<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let class = slf
+            .py()
+            .import("recurrust._parameter_group")?
+            .getattr("ParameterGroup")?;
+        let groups = (0..slf.get().groups.len()).map(|index| class.call1((slf, index)));
+        PyTuple::new(slf.py(), groups.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    /// A group's options and parameters, as they are now.
+    #[pyo3(name = "_group")]
+    fn group<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyDict>> {
+        let members = PyList::new(py, self.members(index)?)?;
+        let rule = self.states(py)[index].rule.clone();
+        let group = group::dict(py, &rule)?;
+        group.set_item("params", members)?;
+        Ok(group)
+    }
+
+    /// Change some of a group's options, all or nothing.
+    #[pyo3(name = "_change_group")]
+    fn change_group(&self, index: usize, options: &Bound<'_, PyDict>) -> PyResult<()> {
+        let (py, members) = (options.py(), self.members(index)?);
+        let mut before = self.states(py)[index].rule.clone();
+        loop {
+            let after = group::changed(&before, options)?;
+            let state = &mut self.states(py)[index];
+            // Others may have changed it while the options were read.
+            if state.rule == before {
+                return Ok(state.set_rule(after, members)?);
+            }
+            before = state.rule.clone();
+        }
     }
 
     /// What the optimizer remembers, as copies.
@@ -523,7 +599,8 @@ impl Optimizer {
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
         let (py, this) = (slf.py(), slf.get());
-        let groups = this.group_dicts(py)?;
+        let groups = (0..this.groups.len()).map(|index| this.group(py, index));
+        let groups = groups.collect::<PyResult<Vec<_>>>()?;
         let state = this.state_dict(py)?;
         (slf.get_type(), (groups,), state).into_pyobject(py)
     }
@@ -596,22 +673,24 @@ fn read_memory<F: Number>(
         .product_name()
         .map(|name| Ok::<_, PyErr>((name, read_product(name, &item(name)?)?)))
         .transpose()?;
-    let arrays = rule
-        .memory_names()
-        .into_iter()
-        .map(|name| {
-            let label = format!("state of parameter {number}: {name}");
-            let array = arrays::numbers(&item(name)?, &label)?;
-            if array.shape() != shape {
-                return Err(PyErr::from(Error::shape(
-                    label,
-                    format!("shape {}", shape_text(shape)),
-                    shape_text(array.shape()),
-                )));
-            }
-            Ok((name, copied_vec(Contiguous::<F>::new(&array)?.as_slice())?))
-        })
-        .collect::<PyResult<Vec<_>>>()?;
+    let needed = rule.memory_names();
+    let mut arrays = Vec::new();
+    for &name in rule.all_memory_names() {
+        // Arrays from before an option was turned off; PyTorch may say None.
+        if !needed.contains(&name) && (!given.contains(name)? || item(name)?.is_none()) {
+            continue;
+        }
+        let label = format!("state of parameter {number}: {name}");
+        let array = arrays::numbers(&item(name)?, &label)?;
+        if array.shape() != shape {
+            return Err(PyErr::from(Error::shape(
+                label,
+                format!("shape {}", shape_text(shape)),
+                shape_text(array.shape()),
+            )));
+        }
+        arrays.push((name, copied_vec(Contiguous::<F>::new(&array)?.as_slice())?));
+    }
     Ok(Some(Memory {
         updates,
         product,
