@@ -491,18 +491,34 @@ def test_limits_of_each_group() -> None:
     np.testing.assert_allclose(scheduler.preview(3), [[0.4, 0.1], [0.3, 0.02], [0.3, 0.02]])
 
 
-def test_groups_of_recurrust_share_a_rate() -> None:
-    groups = [{"params": [rr.Parameter(np.zeros(2))], "lr": lr} for lr in (0.1, 0.1)]
-    optimizer = rr.SGD(groups)
-    scheduler = rr.StepLR(optimizer, 1, 0.5)
-    scheduler.step()
-    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.05]
-    np.testing.assert_array_equal(scheduler.preview(2), [[0.05, 0.05], [0.025, 0.025]])
-    groups[1]["lr"] = 0.2
-    optimizer = rr.SGD(groups)
-    with pytest.raises(rr.ConfigError, match=r"differ \(0\.1, 0\.2\).*read-only"):
-        rr.StepLR(optimizer, 1)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+def two_groups(kind: Any = rr.SGD, **options: Any) -> Any:
+    starts = ([1.0, -2.0], [0.5, 3.0])
+    parameters = [rr.Parameter(np.array(start)) for start in starts]
+    groups = [
+        {"params": [parameter], "lr": lr}
+        for parameter, lr in zip(parameters, (0.1, 0.02), strict=True)
+    ]
+    return kind(groups, **options)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda o: rr.StepLR(o, 2, 0.5),
+        lambda o: rr.CosineAnnealingLR(o, 5),
+        lambda o: rr.WarmupLR(o, 2, after=rr.ExponentialLR(o, 0.5)),
+        lambda o: rr.ReduceLROnPlateau(o, patience=0, factor=0.5),
+    ],
+)
+def test_groups_of_recurrust_have_rates_of_their_own(build: Build) -> None:
+    optimizer = two_groups()
+    scheduler = build(optimizer)
+    preview = scheduler.preview(6)
+    np.testing.assert_allclose(preview[:, 0], 5 * preview[:, 1], rtol=1e-15)
+    assert len(set(preview[:, 0])) > 2
+    for expected in preview:
+        assert [group["lr"] for group in optimizer.param_groups] == expected.tolist()
+        scheduler.step(math.nan)
 
 
 @pytest.mark.parametrize("groups", [[], [{"params": []}, {"params": []}]])
@@ -554,15 +570,154 @@ def test_momentum_of_three_phases_and_of_cycles() -> None:
     np.testing.assert_allclose(momenta, [0.9, 0.9, 0.85, 0.8, 0.85, 0.9, 0.875, 0.85])
 
 
-def test_momentum_that_cannot_be_set_is_refused() -> None:
+# What PyTorch 2.15 makes of the same: rates and momenta of each group, and parameters at the end.
+AS_PYTORCH: list[tuple[Any, Build, Any, Any, Any]] = [
+    (
+        rr.SGD,
+        lambda o: rr.OneCycleLR(
+            o, [0.5, 0.1], 9, cycle_momentum=True, base_momentum=[0.6, 0.7],
+            max_momentum=[0.9, 0.95],
+        ),
+        [
+            [0.02, 0.325679118, 0.497207718, 0.44928333, 0.352822364, 0.231318551, 0.114364977,
+             0.0304464849, 2e-06],
+            [0.004, 0.0651358235, 0.0994415435, 0.0898566659, 0.0705644729, 0.0462637103,
+             0.0228729953, 0.00608929698, 4e-07],
+        ],
+        [
+            [0.9, 0.708950551, 0.601675376, 0.630430124, 0.688306935, 0.761209514, 0.83138194,
+             0.881733236, 0.9],
+            [0.95, 0.790792126, 0.701396147, 0.725358437, 0.773589112, 0.834341262, 0.892818283,
+             0.934777697, 0.95],
+        ],
+        [[-1.0247238382199664, -0.25350135917081557], [0.045276467664828984, -0.7027487633006784]],
+    ),
+    (
+        rr.RMSprop,
+        lambda o: rr.CyclicLR(
+            o, [0.01, 0.02], [0.1, 0.2], 2, 3, "triangular2", cycle_momentum=True,
+            base_momentum=[0.5, 0.6], max_momentum=[0.9, 0.8],
+        ),
+        [
+            [0.01, 0.055, 0.1, 0.07, 0.04, 0.01, 0.0325, 0.055, 0.04],
+            [0.02, 0.11, 0.2, 0.14, 0.08, 0.02, 0.065, 0.11, 0.08],
+        ],
+        [
+            [0.9, 0.7, 0.5, 0.633333333, 0.766666667, 0.9, 0.8, 0.7, 0.766666667],
+            [0.8, 0.7, 0.6, 0.666666667, 0.733333333, 0.8, 0.75, 0.7, 0.733333333],
+        ],
+        [[-1.3268764167630986, -0.9390151485772013], [-0.24124509353819582, 0.12539360200005303]],
+    ),
+    (
+        rr.Adam,
+        lambda o: rr.OneCycleLR(
+            o, [0.5, 0.1], 9, anneal_strategy="linear", cycle_momentum=True, three_phase=True
+        ),
+        [
+            [0.02, 0.302352941, 0.415294118, 0.132941176, 0.0173915652, 0.0130441739,
+             0.00869678261, 0.0043493913, 2e-06],
+            [0.004, 0.0604705882, 0.0830588235, 0.0265882353, 0.00347831304, 0.00260883478,
+             0.00173935652, 0.000869878261, 4e-07],
+        ],
+        [
+            [0.95, 0.891176471, 0.867647059, 0.926470588, 0.95, 0.95, 0.95, 0.95, 0.95],
+            [0.95, 0.891176471, 0.867647059, 0.926470588, 0.95, 0.95, 0.95, 0.95, 0.95],
+        ],
+        [[0.1935910854777596, -1.261416031609515], [0.3450057089159246, 2.842547764075883]],
+    ),
+    (
+        rr.NAdam,
+        lambda o: rr.OneCycleLR(
+            o, [0.5, 0.1], 9, cycle_momentum=True, base_momentum=[0.6, 0.7],
+            max_momentum=[0.9, 0.95],
+        ),
+        [
+            [0.02, 0.325679118, 0.497207718, 0.44928333, 0.352822364, 0.231318551, 0.114364977,
+             0.0304464849, 2e-06],
+            [0.004, 0.0651358235, 0.0994415435, 0.0898566659, 0.0705644729, 0.0462637103,
+             0.0228729953, 0.00608929698, 4e-07],
+        ],
+        [
+            [0.9, 0.708950551, 0.601675376, 0.630430124, 0.688306935, 0.761209514, 0.83138194,
+             0.881733236, 0.9],
+            [0.95, 0.790792126, 0.701396147, 0.725358437, 0.773589112, 0.834341262, 0.892818283,
+             0.934777697, 0.95],
+        ],
+        [[-0.6619161374362551, -0.9641085018439649], [0.22772509092491172, 2.653542449872034]],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "build", "rates", "momenta", "ends"), AS_PYTORCH)
+def test_rates_and_momenta_of_groups_are_pytorch_s(
+    kind: Any, build: Build, rates: Any, momenta: Any, ends: Any
+) -> None:
+    optimizer = two_groups(kind)
+    scheduler = build(optimizer)
+    seen: list[Any] = []
+    first, second = (group["params"][0] for group in optimizer.param_groups)
+    for step in range(9):
+        for group in optimizer.param_groups:
+            momentum = group["betas"][0] if "betas" in group else group["momentum"]
+            seen.append([group["lr"], momentum])
+        first.grad[...] = 0.5 * first.data + 0.1 * step
+        second.grad[...] = 2 * second.data - 0.3
+        optimizer.step()
+        scheduler.step()
+    for got, expected in zip(np.array(seen).reshape(9, 2, 2).T, (rates, momenta), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-8)
+    np.testing.assert_allclose([first.data, second.data], ends, rtol=1e-12)
+    if "betas" in optimizer.param_groups[0]:
+        assert optimizer.param_groups[0]["betas"][1] == 0.999
+
+
+def test_momentum_that_an_optimizer_lacks_is_refused() -> None:
     for build in (
         lambda optimizer: rr.OneCycleLR(optimizer, 0.5, 10, cycle_momentum=True),
         lambda optimizer: rr.CyclicLR(optimizer, 0.1, 0.5, cycle_momentum=True),
     ):
-        with pytest.raises(rr.ConfigError, match=r"cycle_momentum needs .*written to; .* SGD"):
-            build(sgd())
-        with pytest.raises(rr.ConfigError, match=r"cycle_momentum needs .*momentum or betas"):
-            build(Groups({"lr": 0.1}))
+        for optimizer in (Groups({"lr": 0.1}), two_groups(rr.Adagrad), two_groups(rr.Adadelta)):
+            with pytest.raises(rr.ConfigError, match=r"cycle_momentum needs .*momentum or betas"):
+                build(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "limits", "message"),
+    [
+        (rr.Adam, {}, (0.5, 1.0), r"betas\[0\]: expected .* below 1, got 1.0"),
+        (rr.Adam, {}, (1.5, 0.5), r"betas\[0\]: expected .* below 1, got 1.5"),
+        (rr.SGD, {"nesterov": True, "momentum": 0.5}, ([0.5, 0.0], 0.9), "nesterov: .*momentum=0"),
+    ],
+)
+def test_momentum_that_an_optimizer_can_not_have_is_refused_before_it_is_due(
+    kind: Any, options: dict[str, Any], limits: tuple[Any, Any], message: str
+) -> None:
+    optimizer = two_groups(kind, **options)
+    before = repr(optimizer)
+    for build in (
+        lambda: rr.OneCycleLR(optimizer, 0.5, 10, 1, 1, 0.3, "cos", True, *limits),
+        lambda: rr.CyclicLR(optimizer, 0.1, 0.5, 3, None, "triangular", 1, None, "cycle", True,
+                            *limits),
+    ):  # fmt: skip
+        with pytest.raises(rr.ConfigError, match=message):
+            build()
+        assert repr(optimizer) == before
+
+
+def test_a_step_to_an_impossible_momentum_changes_nothing() -> None:
+    """Neither the rates, nor the groups before the one that can't have it."""
+    optimizer = two_groups(rr.Adam)
+    scheduler = rr.CyclicLR(
+        optimizer, 0.1, 0.15, 2, scale_fn=[1, 1, -1].__getitem__, scale_mode="iterations",
+        cycle_momentum=True, base_momentum=[0.85, 0.7], max_momentum=0.9,
+    )  # fmt: skip
+    scheduler.step()
+    before = repr(optimizer)
+    with pytest.raises(rr.ConfigError, match=r"betas\[0\]: .*got 1.1"):
+        scheduler.step()
+    assert repr(optimizer) == before
+    assert scheduler.step_count == 1
+    assert optimizer.lr == 0.125
 
 
 # --------------------------------------------------------------------------------------- errors

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import recurrust as rr
-from recurrust.trainer import _total_weight
+from recurrust.trainer import _PLAIN_MEANS, _total_weight
 
 mpl.use("Agg")
 
@@ -523,9 +523,20 @@ class TestAveraging:
         for value in self.losses(trainer, x, y[..., 0], lengths=self.lengths):
             assert value == pytest.approx(expected, rel=1e-12)
 
-    @pytest.mark.parametrize("kind", [rr.MSELoss, rr.MAELoss])
-    def test_plain_elements_are_counted_as_total_weight_does(self, kind):
-        loss = kind()
+    @pytest.mark.parametrize(
+        ("kind", "options"),
+        [
+            (rr.MSELoss, {}),
+            (rr.MAELoss, {}),
+            (rr.HuberLoss, {"delta": 0.5}),
+            (rr.SmoothL1Loss, {"beta": 0.5}),
+            (rr.BCEWithLogitsLoss, {}),
+            (rr.BCEWithLogitsLoss, {"pos_weight": [2.0, 3.0]}),
+        ],
+    )
+    def test_plain_elements_are_counted_as_total_weight_does(self, kind, options):
+        loss = kind(**options)
+        assert kind in _PLAIN_MEANS
         pred, target = np.zeros((3, 4, 2)), np.ones((3, 4, 2))
         assert loss.total_weight(pred, target) == 24.0 == _total_weight(loss, pred, target, {})
 
@@ -533,7 +544,7 @@ class TestAveraging:
             def total_weight(self, *arguments, **keywords):
                 return 2 * super().total_weight(*arguments, **keywords)
 
-        assert _total_weight(Counting(), pred, target, {}) == 48.0
+        assert _total_weight(Counting(**options), pred, target, {}) == 48.0
         weights = {"sample_weight": np.array([1.0, 0.5, 0.0])}
         assert _total_weight(loss, pred, target, weights) == 1.5 * 8
 

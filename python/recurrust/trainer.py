@@ -38,7 +38,13 @@ Metric: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], float]"
 _RESERVED = ("loss", "lr", "skipped")
 
 # Losses that count every element once unless told otherwise.
-_PLAIN_MEANS = (_core.MSELoss, _core.MAELoss)
+_PLAIN_MEANS = (
+    _core.MSELoss,
+    _core.MAELoss,
+    _core.HuberLoss,
+    _core.SmoothL1Loss,
+    _core.BCEWithLogitsLoss,
+)
 
 _HOOKS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 

@@ -93,8 +93,12 @@ impl<V: Vector> Equations<V, 4> for Update<V> {
     #[inline(always)]
     fn apply(&self, gradient: V, [value, m, v, largest]: [V; 4]) -> [V; 4] {
         let [_, value, m, v] = self.moments.next(gradient, value, m, v);
-        let largest = v.at_least(largest);
-        let second = if self.amsgrad { largest } else { v };
+        let (largest, second) = if self.amsgrad {
+            let largest = v.at_least(largest);
+            (largest, largest)
+        } else {
+            (largest, v)
+        };
         let denominator = second.sqrt().mul_add(self.unbias2, self.eps);
         let value = (-self.step_size).mul_add(m / denominator, value);
         [value, m, v, largest]

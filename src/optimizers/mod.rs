@@ -194,8 +194,8 @@ trait Method<const N: usize> {
 
 /// One update of one register of elements.
 trait Equations<V, const N: usize> {
-    /// The arrays' new numbers. Numbers of arrays that aren't remembered are zeros before, and of
-    /// no account after. `#[inline(always)]`, as all of a [`Kernel`].
+    /// The arrays' new numbers. Those of arrays that the options don't need are as before; they
+    /// are zeros where an array isn't remembered. `#[inline(always)]`, as all of a [`Kernel`].
     fn apply(&self, gradient: V, arrays: [V; N]) -> [V; N];
 }
 

@@ -82,12 +82,12 @@ impl<V: Vector> Equations<V, 4> for Update<V> {
     fn apply(&self, gradient: V, [value, square, velocity, mean]: [V; 4]) -> [V; 4] {
         let g = self.gradient.of(gradient, value);
         let square = self.old.mul_add(square, self.new * g * g);
-        let mean = self.new.mul_add(g - mean, mean).flush_tiny();
-        let variance = if self.centered {
+        let (mean, variance) = if self.centered {
+            let mean = self.new.mul_add(g - mean, mean).flush_tiny();
             // Rounding may leave a difference just below zero.
-            (-mean).mul_add(mean, square).at_least(self.zero)
+            (mean, (-mean).mul_add(mean, square).at_least(self.zero))
         } else {
-            square
+            (mean, square)
         };
         let direction = g / (variance.sqrt() + self.eps);
         let (velocity, direction) = match self.momentum {

@@ -1,7 +1,7 @@
 //! Optimizers and clipping.
 
 use recurrust::optimizers::clip::{JointNorm, clamp, scale};
-use recurrust::optimizers::{Adadelta, Adagrad, Adam, NAdam, RAdam, RmsProp, Rule, Sgd};
+use recurrust::optimizers::{Adadelta, Adagrad, Adam, Memory, NAdam, RAdam, RmsProp, Rule, Sgd};
 use recurrust::simd::{InstructionSet, Kernel, SimdFloat, Vector, dispatch};
 
 const SET: InstructionSet = InstructionSet::Portable;
@@ -66,6 +66,38 @@ fn momentum_starts_from_the_first_gradient() {
     rule.update(SET, &mut value, &[1.0], &mut memory);
     // velocity = 0.9 * 1 + 0.5 * 1
     assert!((value[0] - (0.9 - 0.14)).abs() < 1e-15);
+}
+
+#[test]
+fn what_an_option_needs_is_added_and_stays() {
+    let plain = RmsProp::default();
+    let momentum = Rule::RmsProp(RmsProp {
+        momentum: 0.5,
+        ..plain.clone()
+    });
+    let plain = Rule::RmsProp(plain);
+    let names = |memory: &Memory<f64>| -> Vec<&str> {
+        memory.arrays.iter().map(|(name, _)| *name).collect()
+    };
+    let mut memory = plain.memory(1).expect("fits");
+    let mut value = [1.0f64];
+    plain.update(SET, &mut value, &[0.1], &mut memory);
+    assert_eq!(names(&memory), ["square_avg"]);
+    let square = memory.arrays[0].1.clone();
+    momentum.complete(&mut memory, 1).expect("fits");
+    assert_eq!(names(&memory), ["square_avg", "momentum_buffer"]);
+    assert_eq!(memory.arrays[0].1, square);
+    assert_eq!(memory.arrays[1].1, [0.0]);
+    momentum.update(SET, &mut value, &[0.1], &mut memory);
+    let velocity = memory.arrays[1].1.clone();
+    assert!(velocity[0] > 1.0);
+    plain.complete(&mut memory, 1).expect("fits");
+    plain.update(SET, &mut value, &[0.1], &mut memory);
+    assert_eq!(memory.arrays[1].1, velocity);
+    assert_eq!(
+        plain.all_memory_names(),
+        ["square_avg", "momentum_buffer", "grad_avg"]
+    );
 }
 
 #[test]
