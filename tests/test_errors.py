@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -281,6 +282,36 @@ def test_constructor_refuses_unknown_keywords(kind: str) -> None:
 def test_clip_is_a_positive_number(kind: str, value: Any) -> None:
     with pytest.raises((rr.ConfigError, rr.DtypeError), match="clip: expected a positive finite"):
         getattr(rr, kind)(2, 3, clip=value)
+
+
+@pytest.mark.parametrize("value", [1e-50, 1e300])
+def test_clip_is_a_number_of_the_dtype(value: float) -> None:
+    assert rr.GRU(2, 3, clip=value, dtype="float64").config["clip"] == value
+    with pytest.raises(rr.ConfigError, match="clip: expected a positive finite float32 number"):
+        rr.GRU(2, 3, clip=value)
+
+
+RECURRENT = ["LSTM", "GRU", "RNN", "LSTMCell", "PeepholeLSTMCell", "GRUCell", "RNNCell"]
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_every_default_may_be_said(kind: str) -> None:
+    """What the signature shows, given as it stands, is the same as nothing given."""
+    constructor = getattr(rr, kind)
+    parameters = inspect.signature(constructor).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    assert {"bias", "dtype", "seed"} <= defaults.keys()
+    rr.manual_seed(3)
+    said = constructor(2, 3, **defaults)
+    rr.manual_seed(3)
+    silent = constructor(2, 3)
+    assert said.config == silent.config
+    for name, array in silent.state_dict().items():
+        np.testing.assert_array_equal(said.state_dict()[name], array)
 
 
 @pytest.mark.parametrize("option", ["peephole", "coupled"])

@@ -61,7 +61,8 @@ const STATES: &[&str] = &["h", "c"];
 ///     whole matrix with all gates, as Keras counts them (Glorot and Bengio 2010); biases zero.
 ///     "orthogonal": ``weight_hh`` of each gate a random orthogonal matrix (Saxe et al. 2014), the
 ///     rest as with "glorot"; it takes time as the third power of ``hidden_size``.
-///     "rust_lstm": weights uniform in +-0.1, biases zero.
+///     "rust_lstm": weights uniform in +-0.1, biases zero. Peepholes are uniform, with the bound of
+///     "torch" or of "rust_lstm".
 ///     A callable: ``init(name, shape)`` gives the array for each parameter, in the order and with
 ///     the names of ``named_parameters``; it is converted to ``dtype``, and ``seed`` means nothing.
 /// forget_bias : float, optional

@@ -6,7 +6,7 @@ use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::cells::Clip;
 use crate::error::Error;
-use crate::float::Precision;
+use crate::float::{Float, Precision};
 
 /// What came, as Python shows it, cut to a readable length.
 pub fn shown(value: &Bound<'_, PyAny>) -> String {
@@ -65,12 +65,17 @@ impl<'py> Keywords<'py> {
             .map_or(Ok(0), |value| choice(name, &value, choices))
     }
 
-    /// Limits of pre-activations; none by default.
+    /// Limits of pre-activations; none by default. Positive and finite in the layer's precision too.
     pub fn clip(&self) -> PyResult<Clip> {
         let value = self.get("clip")?.filter(|value| !value.is_none());
+        let precision = self.precision()?;
         let limit = value.map(|value| {
-            let expected = "a positive finite number or None";
-            real("clip", &value, expected, |limit| {
+            let expected = format!("a positive finite {} number or None", precision.name());
+            real("clip", &value, &expected, |limit| {
+                let limit = match precision {
+                    Precision::Single => f64::from(f32::of(limit)),
+                    Precision::Double => limit,
+                };
                 limit > 0.0 && limit.is_finite()
             })
         });
@@ -83,9 +88,10 @@ impl<'py> Keywords<'py> {
             .map_or(Ok(Precision::Single), |value| precision(&value))
     }
 
-    /// The seed of initial weights.
+    /// The seed of initial weights; none by default.
     pub fn seed(&self) -> PyResult<Option<u64>> {
         self.get("seed")?
+            .filter(|value| !value.is_none())
             .map(|value| seed("seed", &value))
             .transpose()
     }

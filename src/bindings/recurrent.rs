@@ -322,8 +322,9 @@ impl RecurrentLayer {
     /// x : array_like, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
     ///     Sequences; (T, I) is one sequence, whose results have no batch axis. Read in place when
     ///     the dtype is the layer's and the last axis is contiguous, else copied.
-    /// state : tuple of array_like or None
-    ///     Initial states, each (num_layers * directions, B, H); zeros when None.
+    /// state : array_like, pair of array_like, or None
+    ///     Initial states, (h, c) for an LSTM and h for the others, each (num_layers * directions, B, H);
+    ///     zeros when None.
     /// lengths : array_like of int, shape (B,), optional
     ///     Steps of each sequence, 0 to T, in any order. Outputs past a length are 0, the final
     ///     state is that of the last valid step, the backward direction starts there.
@@ -339,7 +340,7 @@ impl RecurrentLayer {
     /// y : numpy.ndarray
     ///     (T, B, F) in x's layout; without ``return_sequences`` (B, F), the merged final hidden
     ///     states of the top layer.
-    /// state : tuple of numpy.ndarray
+    /// state : numpy.ndarray or pair of them
     ///     Final states, shaped like the initial ones.
     /// cache : RecurrentCache
     ///     For ``backward``, as often as you like, until the weights change.
@@ -373,8 +374,8 @@ impl RecurrentLayer {
     /// ----------
     /// dy : array_like, shaped like y, or None
     ///     Gradient of the loss with respect to y; None for zeros.
-    /// dstate : tuple of (array_like or None) or None
-    ///     Gradient with respect to the final states; None for zeros.
+    /// dstate : array_like, pair of (array_like or None), or None
+    ///     Gradient with respect to the final states, structured like them; None for zeros.
     /// cache : RecurrentCache
     ///     From ``forward_with_cache`` of this layer.
     /// input_grad : bool, default True
@@ -384,7 +385,7 @@ impl RecurrentLayer {
     /// -------
     /// dx : numpy.ndarray or None
     ///     Gradient with respect to x; 0 at invalid steps.
-    /// dstate : tuple of numpy.ndarray
+    /// dstate : numpy.ndarray or pair of them
     ///     Gradient with respect to the initial states.
     ///
     /// Raises

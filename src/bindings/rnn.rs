@@ -43,7 +43,7 @@ fn kind(nonlinearity: usize, clip: Clip) -> CellKind {
 ///     What is made of the sum: its hyperbolic tangent, or the larger one of it and 0 (Le, Jaitly and
 ///     Hinton 2015).
 /// clip : float or None, default None
-///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
+///     Limit of the sum before its nonlinearity; positive. As in ONNX's operators.
 /// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
 /// variational, zoneout, zoneout_eval, layer_norm
 ///     Not available yet: anything but the default raises ``ConfigError``.
