@@ -4,10 +4,10 @@
 use ndarray::ArrayView2;
 
 use super::sequence::Sequence;
-use super::tile::{MAX_STREAMS, for_row_chunks, sweep, sweep_row};
+use super::tile::{MAX_STREAMS, for_row_chunks, sweep_onto, sweep_row_onto};
 use crate::error::{Result, checked_size};
 use crate::parameters::AlignedBuffer;
-use crate::simd::{InstructionSet, Kernel, Places, Registers, SimdFloat, Vector, dispatch};
+use crate::simd::{InstructionSet, Kernel, Places, SimdFloat, Vector, dispatch};
 
 /// `y = W x + b` with W and b packed: what makes one register of outputs (a block) stands together,
 /// for one input after the other.
@@ -89,6 +89,9 @@ impl<F: SimdFloat> PackedAffine<F> {
     }
 }
 
+/// The register of a block of outputs.
+type One = Places<0, 1>;
+
 struct Apply<'a, F> {
     affine: &'a PackedAffine<F>,
     input: Sequence<'a, F>,
@@ -120,17 +123,15 @@ impl<F: SimdFloat> Kernel<F> for Apply<'_, F> {
             let weights = &self.affine.weights.as_slice()[block * inputs * lanes..];
             assert!(weights.len() >= inputs * lanes);
             for_row_chunks!(V, rows, first, M => {
+                let x = (self.input.row_ptr(0, first), (self.input.row_stride(), 1));
+                let to = &mut self.output[first * padded + block * lanes..];
+                assert!(to.len() >= (M - 1) * padded + lanes);
+                let to = (to.as_mut_ptr(), padded);
                 // SAFETY: the chunk's rows are rows of the input, with `inputs` numbers each, and of
                 // the output, with `padded` numbers each; bias and weights hold the block's.
                 unsafe {
-                    let seed = [V::load(bias.as_ptr())];
-                    let x = self.input.row_ptr(0, first);
-                    let strides = (self.input.row_stride(), 1);
-                    let tile = sweep::<V, _, M>([seed; M], inputs, x, strides, weights.as_ptr());
-                    for (m, sums) in tile.iter().enumerate() {
-                        let to = self.output.as_mut_ptr();
-                        sums.store(to.add((first + m) * padded + block * lanes));
-                    }
+                    let (weights, bias) = ((weights.as_ptr(), lanes), (bias.as_ptr(), 0));
+                    sweep_onto::<V, [V; 1], One, M>(inputs, x, weights, bias, to);
                 }
             });
         }
@@ -146,21 +147,10 @@ impl<F: SimdFloat> Apply<'_, F> {
         let bias = &self.affine.bias.as_slice()[block * lanes..][..G * lanes];
         let weights = &self.affine.weights.as_slice()[block * stream..][..G * stream];
         let output = &mut self.output[block * lanes..][..G * lanes];
+        let (x, weights) = ((self.input.row_ptr(0, 0), 0), (weights.as_ptr(), stream));
+        let (bias, to) = ((bias.as_ptr(), lanes), (output.as_mut_ptr(), lanes));
         // SAFETY: the row has `inputs` numbers, bias and output G registers, the weights G streams
         // of `inputs` registers.
-        unsafe {
-            let seeds: [[V; 1]; G] =
-                std::array::from_fn(|g| [V::load(bias.as_ptr().add(g * lanes))]);
-            let x = self.input.row_ptr(0, 0);
-            let sums = sweep_row::<V, _, Places<0, 1>, G>(
-                seeds,
-                inputs,
-                (x, 0),
-                (weights.as_ptr(), stream),
-            );
-            for (g, sums) in sums.iter().enumerate() {
-                sums.store(output.as_mut_ptr().add(g * lanes));
-            }
-        }
+        unsafe { sweep_row_onto::<V, [V; 1], One, G>(inputs, x, weights, bias, to) };
     }
 }

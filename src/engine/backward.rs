@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::tape::Tape;
 use super::tile::{MAX_TILE_ROWS, Tiles};
 use super::workspace::Pool;
-use super::{step_at, steps_at, steps_per_block, whole_lines};
+use super::{check_geometries, step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -67,6 +67,7 @@ pub fn backward<F: SimdFloat>(
         first.steps.steps(),
         first.steps.rows(),
     );
+    check_geometries::<F>(&geometry, calls.iter().map(|call| call.weights.geometry()));
     if rows * geometry.padded_hidden() == 0 || steps == 0 {
         return Ok(());
     }

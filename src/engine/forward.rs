@@ -9,11 +9,11 @@ use super::sequence::{Sequence, SequenceMut, SharedSequence};
 use super::shared::Shared;
 use super::tape::{SharedTape, Tape};
 use super::tile::{
-    Ahead, MAX_STREAMS, MAX_TILE_BLOCKS, MAX_TILE_ROWS, Tiles, for_row_chunks, load_rows,
-    sweep_into, sweep_row,
+    Ahead, CHAIN, MAX_STREAMS, MAX_TILE_BLOCKS, MAX_TILE_ROWS, Tiles, chain_length, for_row_chunks,
+    store_sums, sweep_into, sweep_onto, sweep_row_onto,
 };
 use super::workspace::Pool;
-use super::{CACHED_BYTES, step_at, steps_at, steps_per_block, whole_lines};
+use super::{CACHED_BYTES, check_geometries, step_at, steps_at, steps_per_block, whole_lines};
 use crate::cells::{Cell, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -73,6 +73,7 @@ pub fn forward<F: SimdFloat>(
         first.steps.steps(),
         first.steps.rows(),
     );
+    check_geometries::<F>(&geometry, calls.iter().map(|call| call.weights.geometry()));
     let per_state = rows * geometry.padded_hidden();
     if per_state == 0 {
         return Ok(());
@@ -349,7 +350,8 @@ fn input_products<V: Vector, C: Cell, const SINGLE: bool>(
     }
 }
 
-/// Adds the product with the input weights to sums of all accumulators of some blocks of units.
+/// Adds the product of some rows and some features' input weights to sums of all accumulators of some
+/// blocks of units. The registers of several blocks come from panels of `panel` numbers each.
 ///
 /// # Safety
 /// As for [`sweep_into`].
@@ -359,7 +361,7 @@ unsafe fn sweep_input<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
     count: usize,
     rows: *const V::Element,
     strides: (isize, isize),
-    weights: *const V::Element,
+    (weights, panel): (*const V::Element, usize),
 ) -> [R; M] {
     // SAFETY: as the caller vouches.
     unsafe {
@@ -367,8 +369,7 @@ unsafe fn sweep_input<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
             let weights = (weights, V::LANES);
             sweep_into::<V, R, C::Input, M>(sums, count, rows, strides, weights, None)
         } else {
-            // One accumulator of several blocks, each with a panel of its own.
-            let weights = (weights, count * V::LANES);
+            let weights = (weights, panel);
             sweep_into::<V, R, All<V, R>, M>(sums, count, rows, strides, weights, None)
         }
     }
@@ -384,7 +385,7 @@ unsafe fn sweep_hidden<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
     count: usize,
     rows: *const V::Element,
     strides: (isize, isize),
-    weights: *const V::Element,
+    (weights, panel): (*const V::Element, usize),
     ahead: Option<Ahead<V::Element>>,
 ) -> [R; M] {
     // SAFETY: as the caller vouches.
@@ -393,7 +394,7 @@ unsafe fn sweep_hidden<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
             let weights = (weights, V::LANES);
             sweep_into::<V, R, C::Hidden, M>(sums, count, rows, strides, weights, ahead)
         } else {
-            let weights = (weights, count * V::LANES);
+            let weights = (weights, panel);
             sweep_into::<V, R, All<V, R>, M>(sums, count, rows, strides, weights, ahead)
         }
     }
@@ -429,15 +430,18 @@ fn input_block<V: Vector, C: Cell, R: Registers<V>, const SINGLE: bool>(
             // SAFETY: the chunk's rows are rows of the input, with `inputs` numbers each; bias and
             // panels hold the blocks' register sets; the sums' rows hold `width` numbers.
             unsafe {
-                let seed = R::load(bias.as_ptr());
                 let x = job.input.row_ptr(step, part.rows.start);
                 let x = x.wrapping_offset(first.cast_signed() * stride);
-                let (seeds, strides) = ([seed; M], (stride, 1));
-                let tile =
-                    sweep_input::<V, C, R, M>(seeds, inputs, x, strides, panel.as_ptr());
-                for (m, row) in tile.iter().enumerate() {
-                    let at = (outer_index * inner + first + m) * width;
-                    row.store(sums.as_mut_ptr().add(at));
+                let to = sums.as_mut_ptr().add((outer_index * inner + first) * width);
+                let (x, weights) = ((x, (stride, 1)), panel.as_ptr());
+                let (before, to) = ((bias.as_ptr(), 0), (to, width));
+                if R::COUNT == <C::Accumulators<V> as Registers<V>>::COUNT {
+                    let weights = (weights, V::LANES);
+                    sweep_onto::<V, R, C::Input, M>(inputs, x, weights, before, to);
+                } else {
+                    // One accumulator of several blocks, each with a panel of its own.
+                    let weights = (weights, inputs * V::LANES);
+                    sweep_onto::<V, R, All<V, R>, M>(inputs, x, weights, before, to);
                 }
             }
         });
@@ -510,6 +514,8 @@ fn step_block<V: Vector, C: Cell, R: Registers<V>>(
     let of_hidden = &weights.hidden()[block * hidden_len..][..blocks * hidden_len];
     let last = part.rows.len().max(1) - 1;
     assert!(input_sums.is_none_or(|sums| sums.len() >= last * width + set));
+    let zero = R::build(|_| V::splat(num_traits::Zero::zero()));
+    let (chain, input_chain) = (chain_length(hidden), chain_length(inputs));
     for_row_chunks!(V, part.rows.len(), first, M => {
         let row = part.rows.start + first;
         let valid = stage.valid.map(|valid| &valid[row..][..M]);
@@ -521,23 +527,49 @@ fn step_block<V: Vector, C: Cell, R: Registers<V>>(
             // and block; the scratch holds the tile.
             unsafe {
                 let h = stage.from.read(row * stage.padded..(row + M) * stage.padded);
-                let tile: [R; M] = if let Some(sums) = input_sums {
-                    load_rows(sums.as_ptr().add(first * width), width)
-                } else {
-                    let seed = R::load(bias.as_ptr());
-                    let x = input.row_ptr(step, row);
-                    let (seeds, strides) = ([seed; M], (input.row_stride(), 1));
-                    sweep_input::<V, C, R, M>(seeds, inputs, x, strides, of_input.as_ptr())
-                };
-                let strides = (stage.padded.cast_signed(), 1);
-                let (h, w) = (h.as_ptr(), of_hidden.as_ptr());
                 let chunk = first / V::TILE_ROWS;
                 let ahead =
                     next.and_then(|next| Ahead::share(next, hidden, hidden_set, chunk, chunks));
-                let tile = sweep_hidden::<V, C, R, M>(tile, hidden, h, strides, w, ahead);
-                for (m, row) in tile.iter().enumerate() {
-                    row.store(stage.scratch.as_mut_ptr().add(m * set));
+                let scratch = stage.scratch.as_mut_ptr();
+                let mut before = match input_sums {
+                    Some(sums) => (sums.as_ptr().add(first * width), width),
+                    None => (bias.as_ptr(), 0),
+                };
+                // Chains of hidden states, then of inputs unless their sums are made. The inputs go on
+                // with the last chain when they fit.
+                let mut tile = [zero; M];
+                let mut length = 0;
+                for start in (0..hidden).step_by(chain) {
+                    if length > 0 {
+                        store_sums(tile, before, (scratch, set));
+                        before = (scratch.cast_const(), set);
+                        tile = [zero; M];
+                    }
+                    length = chain.min(hidden - start);
+                    let weights = of_hidden.as_ptr().add(start * geometry.hidden_set());
+                    let weights = (weights, hidden * V::LANES);
+                    let strides = (stage.padded.cast_signed(), 1);
+                    let (h, ahead) = (h.as_ptr().add(start), ahead.map(|ahead| ahead.after(start)));
+                    tile = sweep_hidden::<V, C, R, M>(tile, length, h, strides, weights, ahead);
                 }
+                if input_sums.is_none() {
+                    let x = input.row_ptr(step, row);
+                    for start in (0..inputs).step_by(input_chain) {
+                        let count = input_chain.min(inputs - start);
+                        if length + count > CHAIN {
+                            store_sums(tile, before, (scratch, set));
+                            before = (scratch.cast_const(), set);
+                            tile = [zero; M];
+                            length = 0;
+                        }
+                        length += count;
+                        let weights = of_input.as_ptr().add(start * geometry.input_set());
+                        let weights = (weights, inputs * V::LANES);
+                        let (x, strides) = (x.wrapping_add(start), (input.row_stride(), 1));
+                        tile = sweep_input::<V, C, R, M>(tile, count, x, strides, weights);
+                    }
+                }
+                store_sums(tile, before, (scratch, set));
             }
             for m in 0..M {
                 if valid.is_none_or(|valid| valid[m]) {
@@ -639,15 +671,15 @@ fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
     // which the features are some; nobody writes the hidden state during the step; there is place for
     // the G results.
     unsafe {
-        let seeds: [C::Accumulators<V>; G] = load_rows(sums.as_ptr(), set);
         let h = &stage.from.read(0..hidden)[features.clone()];
         let start = features.start * geometry.hidden_set();
-        let from = (weights.as_ptr().add(start), stream);
-        let (count, h) = (features.len(), (h.as_ptr(), 0));
-        let tile = sweep_row::<V, _, C::Hidden, G>(seeds, count, h, from);
-        for (g, sums) in tile.iter().enumerate() {
-            sums.store(to.as_mut_ptr().add(g * set));
-        }
+        let weights = (weights.as_ptr().add(start), stream);
+        let (row, before, to) = (
+            (h.as_ptr(), 0),
+            (sums.as_ptr(), set),
+            (to.as_mut_ptr(), set),
+        );
+        sweep_row_onto::<V, C::Accumulators<V>, C::Hidden, G>(h.len(), row, weights, before, to);
     }
 }
 

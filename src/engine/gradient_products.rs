@@ -5,7 +5,10 @@ use std::ops::Range;
 use super::CACHED_BYTES;
 use super::packing::PANEL_REGISTERS;
 use super::shared::Shared;
-use super::tile::{Ahead, MAX_STREAMS, for_row_chunks, sweep_into, sweep_row};
+use super::tile::{
+    Ahead, MAX_STREAMS, chain_length, for_row_chunks, store_sums, sweep_into, sweep_row,
+    sweep_row_onto,
+};
 use crate::float::Float;
 use crate::simd::{Places, Registers, Span, Vector};
 
@@ -60,6 +63,7 @@ impl<F: Float> Product<'_, F> {
                 let piece = self.piece.min(width - start);
                 let last = index + 1 == self.panels.end && start + piece == width;
                 let weights = &weights[start * panel..][..piece * panel];
+                let chain = chain_length(piece);
                 for_row_chunks!(V, rows, first, M => {
                     let of_rows = &self.gradients[first * width..][..M * width];
                     let chunk = first / V::TILE_ROWS;
@@ -67,17 +71,28 @@ impl<F: Float> Product<'_, F> {
                     // panel, and a tile of M panels.
                     unsafe {
                         let numbers = of_rows.as_ptr().add(start);
-                        let seed = [[zero; PANEL_REGISTERS]; M];
                         let next = weights.as_ptr_range().end;
                         let chunks = rows.div_ceil(V::TILE_ROWS);
                         let ahead = (far && !last)
                             .then(|| Ahead::share(next, piece, panel, chunk, chunks))
                             .flatten();
                         let strides = (width.cast_signed(), 1);
-                        let sums =
-                            sweep_into::<V, _, Panel, M>(seed, piece, numbers, strides, (weights.as_ptr(), V::LANES), ahead);
-                        for (m, row) in sums.iter().enumerate() {
-                            row.store(tile.as_mut_ptr().add(m * panel));
+                        let to = (tile.as_mut_ptr(), panel);
+                        for at in (0..piece).step_by(chain) {
+                            let count = chain.min(piece - at);
+                            let (seed, numbers) = ([[zero; PANEL_REGISTERS]; M], numbers.add(at));
+                            let weights = (weights.as_ptr().add(at * panel), V::LANES);
+                            let ahead = ahead.map(|ahead| ahead.after(at));
+                            let sums = sweep_into::<V, _, Panel, M>(
+                                seed, count, numbers, strides, weights, ahead,
+                            );
+                            if at == 0 {
+                                for (m, row) in sums.iter().enumerate() {
+                                    row.store(to.0.add(m * panel));
+                                }
+                            } else {
+                                store_sums(sums, (to.0.cast_const(), panel), to);
+                            }
                         }
                     }
                     for m in 0..M {
@@ -98,22 +113,25 @@ fn product_of_row<V: Vector, const G: usize>(
     tile: &mut [V::Element],
 ) {
     let panel = PANEL_REGISTERS * V::LANES;
-    assert!(weights.len() == row.len() * panel && tile.len() >= panel);
+    assert!(weights.len() == row.len() * panel && tile.len() >= G * panel);
     let part = row.len() / G;
-    let (whole, zero) = (part * G, V::splat(num_traits::Zero::zero()));
+    let whole = part * G;
+    tile[..G * panel].fill(num_traits::Zero::zero());
+    let sums = (tile.as_mut_ptr(), panel);
     // SAFETY: the parts lie inside the row and the panel, the rest behind them too; the tile holds a
-    // panel.
+    // panel for each part.
     unsafe {
-        let seed = [[zero; PANEL_REGISTERS]; G];
-        let from = (weights.as_ptr(), part * panel);
-        let parts = sweep_row::<V, _, Panel, G>(seed, part, (row.as_ptr(), part), from);
+        let (numbers, from) = ((row.as_ptr(), part), (weights.as_ptr(), part * panel));
+        let zeros = (sums.0.cast_const(), panel);
+        sweep_row_onto::<V, [V; PANEL_REGISTERS], Panel, G>(part, numbers, from, zeros, sums);
         let rest = row.len() - whole;
         let (row, weights) = (row.as_ptr().add(whole), weights.as_ptr().add(whole * panel));
-        let [mut sum] = sweep_row::<V, _, Panel, 1>([parts[0]], rest, (row, 0), (weights, 0));
-        for part in &parts[1..] {
-            sum = Registers::build(|index| sum[index] + part[index]);
+        let seed = [<[V; PANEL_REGISTERS]>::load(sums.0)];
+        let [mut sum] = sweep_row::<V, _, Panel, 1>(seed, rest, (row, 0), (weights, 0));
+        for part in 1..G {
+            sum.add_span::<Panel>(sums.0.add(part * panel), V::LANES);
         }
-        sum.store(tile.as_mut_ptr());
+        sum.store(sums.0);
     }
 }
 

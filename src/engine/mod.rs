@@ -24,6 +24,7 @@ mod workspace;
 use std::ops::Range;
 
 use crate::lengths::Direction;
+use crate::simd::SimdFloat;
 
 pub use affine::PackedAffine;
 pub use backward::{Backward, backward};
@@ -41,6 +42,19 @@ const BLOCK_ROWS: usize = 384;
 /// How many bytes of weights a processor has in a cache of its own: one or two megabytes in those of
 /// these years.
 const CACHED_BYTES: usize = 2 << 20;
+
+/// Makes sure that calls which run together have one geometry, and that it is one of the instruction
+/// set that computes: the kernels read memory by it.
+///
+/// # Panics
+/// When they haven't.
+fn check_geometries<'a, F: SimdFloat>(
+    first: &Geometry,
+    mut others: impl Iterator<Item = &'a Geometry>,
+) {
+    assert_eq!(first.lanes, first.set.lanes::<F>());
+    assert!(others.all(|geometry| geometry == first));
+}
 
 /// The next multiple of a cache line.
 fn whole_lines<F>(len: usize) -> usize {

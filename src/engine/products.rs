@@ -6,7 +6,7 @@ use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis
 
 use super::gradient_products::{add, add_to};
 use super::packing::PANEL_REGISTERS;
-use super::tile::{for_row_chunks, sweep};
+use super::tile::{CHAIN, for_row_chunks, sweep};
 use super::workspace::zeroed_vec;
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -21,10 +21,6 @@ const FEW_OUTPUTS: usize = 2;
 
 /// How many sums run side by side in a scalar product, so that they can share a register.
 const PARTIAL_SUMS: usize = 8;
-
-/// How many products a sum collects in registers before it is added to the result: a packed panel
-/// stays in the nearer caches, and long sums lose fewer digits.
-const DEPTH: usize = 384;
 
 /// How many rows are multiplied by one panel after the other: few enough for their results to stay
 /// in the nearer caches meanwhile.
@@ -63,17 +59,12 @@ pub fn add_product<F: SimdFloat>(
     path: ProductPath,
     a: ArrayView2<F>,
     b: ArrayView2<F>,
-    mut c: ArrayViewMut2<F>,
+    c: ArrayViewMut2<F>,
 ) -> Result<()> {
     if path == ProductPath::Tiles {
         return multiply(a, b, c);
     }
-    for (a_row, mut c_row) in a.rows().into_iter().zip(c.rows_mut()) {
-        for (&factor, b_row) in a_row.iter().zip(b.rows()) {
-            add_multiple(c_row.view_mut(), factor, b_row);
-        }
-    }
-    Ok(())
+    add_combinations(a, b, c)
 }
 
 /// `c += a b^T`.
@@ -111,17 +102,26 @@ pub fn add_outer_product<F: SimdFloat>(
     path: ProductPath,
     a: ArrayView2<F>,
     b: ArrayView2<F>,
-    mut c: ArrayViewMut2<F>,
+    c: ArrayViewMut2<F>,
 ) -> Result<()> {
     if path == ProductPath::Tiles {
         return multiply(a.reversed_axes(), b, c);
     }
+    add_combinations(a.reversed_axes(), b, c)
+}
+
+/// `c += a b`: row by row, as sums of multiples of the rows of `b`.
+fn add_combinations<F: Float>(
+    a: ArrayView2<F>,
+    b: ArrayView2<F>,
+    mut c: ArrayViewMut2<F>,
+) -> Result<()> {
     let mut sums = Array1::from(zeroed_vec(b.ncols())?);
-    let depths = b.axis_chunks_iter(Axis(0), DEPTH);
-    for (a, b) in a.axis_chunks_iter(Axis(0), DEPTH).zip(depths) {
-        for (a_column, mut c_row) in a.columns().into_iter().zip(c.rows_mut()) {
+    let depths = b.axis_chunks_iter(Axis(0), CHAIN);
+    for (a, b) in a.axis_chunks_iter(Axis(1), CHAIN).zip(depths) {
+        for (a_row, mut c_row) in a.rows().into_iter().zip(c.rows_mut()) {
             sums.fill(F::zero());
-            for (&factor, b_row) in a_column.iter().zip(b.rows()) {
+            for (&factor, b_row) in a_row.iter().zip(b.rows()) {
                 add_multiple(sums.view_mut(), factor, b_row);
             }
             c_row += &sums;
@@ -140,7 +140,7 @@ fn multiply<F: SimdFloat>(a: ArrayView2<F>, b: ArrayView2<F>, c: ArrayViewMut2<F
     let panel = PANEL_REGISTERS * set.lanes::<F>();
     let padded = b.ncols().next_multiple_of(panel);
     let multiply = Multiply {
-        packed: zeroed_vec(checked_size(&[DEPTH.min(b.nrows()), padded])?)?,
+        packed: zeroed_vec(checked_size(&[CHAIN.min(b.nrows()), padded])?)?,
         row: zeroed_vec(panel)?,
         a,
         b,
@@ -167,8 +167,8 @@ impl<F: SimdFloat> Kernel<F> for Multiply<'_, F> {
     fn run<V: Vector<Element = F>>(mut self) {
         let columns = self.b.ncols();
         let panels = (0..columns).step_by(PANEL_REGISTERS * V::LANES);
-        for start in (0..self.b.nrows()).step_by(DEPTH) {
-            let depths = start..self.b.nrows().min(start + DEPTH);
+        for start in (0..self.b.nrows()).step_by(CHAIN) {
+            let depths = start..self.b.nrows().min(start + CHAIN);
             for column in panels.clone() {
                 self.pack::<V>(&depths, column);
             }

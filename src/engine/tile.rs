@@ -13,6 +13,22 @@ pub struct Ahead<F> {
     bytes: usize,
 }
 
+/// How many products a sum collects before it is added to others: the longer a sum of floating-point
+/// numbers, the more digits it loses, at every step anew. Sums therefore start from zero, are cut into
+/// chains of at most so many products, and what they are added to (biases, sums made earlier) comes last.
+/// Not much shorter: packed operands of a chain should fill the nearer caches.
+pub const CHAIN: usize = 384;
+
+/// How many products are too few for that to matter.
+const SHORT_CHAIN: usize = 64;
+
+/// How long the chains are in which a sum of `count` products is made: as few as possible, of about the
+/// same length. At least one.
+#[inline(always)]
+pub fn chain_length(count: usize) -> usize {
+    count.div_ceil(count.div_ceil(CHAIN).max(1)).max(1)
+}
+
 /// How many cache lines a tile brings nearer with every step: enough for two chunks of rows to bring
 /// panels of four registers of 64 bytes.
 const LINES_AHEAD: usize = 2;
@@ -33,6 +49,15 @@ impl<F> Ahead<F> {
             from: next.wrapping_byte_add(chunk * count * bytes),
             bytes,
         })
+    }
+
+    /// What is left after so many steps.
+    #[inline(always)]
+    pub fn after(self, steps: usize) -> Self {
+        Self {
+            from: self.from.wrapping_byte_add(steps * self.bytes),
+            bytes: self.bytes,
+        }
     }
 }
 
@@ -87,6 +112,18 @@ pub unsafe fn sweep_into<V: Vector, R: Registers<V>, S: Span, const M: usize>(
     }
 }
 
+/// How far the weights of one step are from those of the next one, if their registers are `spread`
+/// numbers apart.
+#[inline(always)]
+fn weights_step<V: Vector, S: Span>(spread: usize) -> usize {
+    // With one register, panels of one step are the same as registers that follow each other.
+    if spread == V::LANES {
+        S::COUNT * V::LANES
+    } else {
+        V::LANES
+    }
+}
+
 /// See [`sweep_into`]; brings `LINES` cache lines nearer with every step.
 ///
 /// # Safety
@@ -100,12 +137,7 @@ unsafe fn sweep_lines<V: Vector, R: Registers<V>, S: Span, const M: usize, const
     (mut weights, spread): (*const V::Element, usize),
     mut ahead: Ahead<V::Element>,
 ) -> [R; M] {
-    // Panels of one step are equal either way.
-    let weights_step = if spread == V::LANES {
-        S::COUNT * V::LANES
-    } else {
-        V::LANES
-    };
+    let weights_step = weights_step::<V, S>(spread);
     for _ in 0..count {
         for line in 0..LINES {
             V::prefetch(ahead.from.wrapping_byte_add(line * 64));
@@ -134,23 +166,98 @@ unsafe fn sweep_lines<V: Vector, R: Registers<V>, S: Span, const M: usize, const
     sums
 }
 
-/// `M` rows of sums from memory, `stride` numbers apart. A loop, because the compiler may leave a
-/// closure for `from_fn` out of the function that is compiled for the instruction set.
+/// Stores `rows x weights` plus what was in memory `before`, chain by chain: see [`sweep_into`] and
+/// [`store_sums`].
 ///
 /// # Safety
-/// The rows are valid for reads.
+/// As there.
 #[inline(always)]
-pub unsafe fn load_rows<V: Vector, R: Registers<V>, const M: usize>(
-    from: *const V::Element,
-    stride: usize,
-) -> [R; M] {
+pub unsafe fn sweep_onto<V: Vector, R: Registers<V>, S: Span, const M: usize>(
+    count: usize,
+    (rows, strides): (*const V::Element, (isize, isize)),
+    (weights, spread): (*const V::Element, usize),
+    mut before: (*const V::Element, usize),
+    to: (*mut V::Element, usize),
+) {
+    let zero = R::build(|_| V::splat(num_traits::Zero::zero()));
+    let chain = chain_length(count);
+    let mut start = 0;
+    // SAFETY: as the caller vouches; a chain is some of the steps.
+    unsafe {
+        loop {
+            let length = chain.min(count - start);
+            let rows = rows.wrapping_offset(start.cast_signed() * strides.1);
+            let weights = weights.wrapping_add(start * weights_step::<V, S>(spread));
+            let (seeds, weights) = ([zero; M], (weights, spread));
+            let sums = sweep_into::<V, R, S, M>(seeds, length, rows, strides, weights, None);
+            store_sums(sums, before, to);
+            before = (to.0.cast_const(), to.1);
+            start += length;
+            if start == count {
+                break;
+            }
+        }
+    }
+}
+
+/// As [`sweep_onto`], of one row and `G` streams of weights: see [`sweep_row`]. A few products are added
+/// to what was before one after the other: they lose next to nothing, and with a single row the sums
+/// would wait for it in the end.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub unsafe fn sweep_row_onto<V: Vector, R: Registers<V>, S: Span, const G: usize>(
+    count: usize,
+    (row, row_stream): (*const V::Element, usize),
+    (weights, stream): (*const V::Element, usize),
+    mut before: (*const V::Element, usize),
+    to: (*mut V::Element, usize),
+) {
+    let zero = R::build(|_| V::splat(num_traits::Zero::zero()));
+    // SAFETY: as the caller vouches; a chain is some of the steps.
+    unsafe {
+        if count <= SHORT_CHAIN {
+            let mut sums = [zero; G];
+            for (g, sum) in sums.iter_mut().enumerate() {
+                *sum = R::load(before.0.add(g * before.1));
+            }
+            let (row, weights) = ((row, row_stream), (weights, stream));
+            let sums = sweep_row::<V, R, S, G>(sums, count, row, weights);
+            for (g, sum) in sums.iter().enumerate() {
+                sum.store(to.0.add(g * to.1));
+            }
+            return;
+        }
+        let chain = chain_length(count);
+        for start in (0..count).step_by(chain) {
+            let length = chain.min(count - start);
+            let row = (row.add(start), row_stream);
+            let weights = (weights.add(start * S::COUNT * V::LANES), stream);
+            let sums = sweep_row::<V, R, S, G>([zero; G], length, row, weights);
+            store_sums(sums, before, to);
+            before = (to.0.cast_const(), to.1);
+        }
+    }
+}
+
+/// Stores the sums of some rows plus what was in memory before: rows `stride` numbers apart there, and
+/// `set` numbers apart where they go, which may be the same places.
+///
+/// # Safety
+/// The rows are valid for reads and writes.
+#[inline(always)]
+pub unsafe fn store_sums<V: Vector, R: Registers<V>, const M: usize>(
+    sums: [R; M],
+    (before, stride): (*const V::Element, usize),
+    (to, set): (*mut V::Element, usize),
+) {
     // SAFETY: the caller vouches for the rows.
     unsafe {
-        let mut rows = [R::load(from); M];
-        for (m, row) in rows.iter_mut().enumerate().skip(1) {
-            *row = R::load(from.add(m * stride));
+        for (m, mut row) in sums.into_iter().enumerate() {
+            row.add_span::<All<V, R>>(before.add(m * stride), V::LANES);
+            row.store(to.add(m * set));
         }
-        rows
     }
 }
 
