@@ -66,7 +66,8 @@ fn layers<F: SimdFloat>(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let weights = parameters.read();
-                let result = stack.forward(&weights, x, &[], &dense, Layout::TimeMajor, &never);
+                let result =
+                    stack.forward(&weights, x, &[], &dense, None, Layout::TimeMajor, &never);
                 black_box(result.expect("nothing interrupts it"))
             });
         });
@@ -76,7 +77,15 @@ fn layers<F: SimdFloat>(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let weights = parameters.read();
                 let (_, tape) = stack
-                    .forward_with_tape(&weights, x, &[], dense.clone(), Layout::TimeMajor, &never)
+                    .forward_with_tape(
+                        &weights,
+                        x,
+                        &[],
+                        dense.clone(),
+                        None,
+                        Layout::TimeMajor,
+                        &never,
+                    )
                     .expect("nothing interrupts it");
                 let layout = Some(Layout::TimeMajor);
                 let result =

@@ -8,8 +8,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-use ndarray_rand::rand::SeedableRng;
 use ndarray_rand::rand::seq::SliceRandom;
+use ndarray_rand::rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::Result;
@@ -60,6 +60,8 @@ pub enum Purpose {
     Dropout,
     /// The order of samples.
     Shuffling,
+    /// Masks of recurrent layers.
+    Masks,
 }
 
 /// The right to a set of random numbers.
@@ -104,6 +106,69 @@ impl Ticket {
         key[25] = u8::from(self.position.is_some());
         ChaCha8Rng::from_seed(key)
     }
+
+    /// The key of many numbers for one purpose, see [`Words`]; `index` tells e.g. masks apart.
+    #[must_use]
+    pub fn words(self, purpose: Purpose, index: u64) -> Words {
+        let mut generator = self.generator(purpose, index);
+        Words {
+            key: [generator.next_u32(), generator.next_u32()],
+        }
+    }
+}
+
+/// Random words, each a function of its place alone: Threefry-2x32 with 20 rounds, a counter-based
+/// generator (Salmon, Moraes, Dror and Shaw 2011). Nothing but additions, rotations and exclusive ors,
+/// so that the compiler makes a loop over places one over registers of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    key: [u32; 2],
+}
+
+impl Words {
+    /// Those of a key.
+    #[must_use]
+    pub fn of_key(key: [u32; 2]) -> Self {
+        Self { key }
+    }
+
+    /// The two words at a place.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(self, [first_place, second_place]: [u32; 2]) -> [u32; 2] {
+        let [first, second] = self.key;
+        let third = 0x1BD1_1BDA ^ first ^ second;
+        let words = [
+            first_place.wrapping_add(first),
+            second_place.wrapping_add(second),
+        ];
+        // Written out: only loops without loops inside become loops over registers.
+        let words = add_key(four_rounds(words, [13, 15, 26, 6]), second, third, 1);
+        let words = add_key(four_rounds(words, [17, 29, 16, 24]), third, first, 2);
+        let words = add_key(four_rounds(words, [13, 15, 26, 6]), first, second, 3);
+        let words = add_key(four_rounds(words, [17, 29, 16, 24]), second, third, 4);
+        add_key(four_rounds(words, [13, 15, 26, 6]), third, first, 5)
+    }
+}
+
+#[inline(always)]
+fn four_rounds(words: [u32; 2], [first, second, third, fourth]: [u32; 4]) -> [u32; 2] {
+    round(round(round(round(words, first), second), third), fourth)
+}
+
+#[inline(always)]
+fn round([a, b]: [u32; 2], rotation: u32) -> [u32; 2] {
+    let a = a.wrapping_add(b);
+    [a, b.rotate_left(rotation) ^ a]
+}
+
+/// Adds two words of the key, and how many times this has been done.
+#[inline(always)]
+fn add_key([a, b]: [u32; 2], first: u32, second: u32, times: u32) -> [u32; 2] {
+    [
+        a.wrapping_add(first),
+        b.wrapping_add(second).wrapping_add(times),
+    ]
 }
 
 /// The numbers `0..count` in an order that depends on the arguments alone.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::engine::{
-    self, Forward, Layout, PackedAffine, PackedWeights, Pool, Sequence, zeroed_vec,
+    self, Forward, Layout, PackedAffine, PackedWeights, Pool, Regularization, Sequence, zeroed_vec,
 };
 use crate::error::{Error, Result, checked_size, shape_text};
 use crate::float::Float;
@@ -20,13 +20,15 @@ use crate::simd::{InstructionSet, SimdFloat};
 
 /// One layer with the weights that it had when it was frozen. Copies share them.
 #[derive(Debug, Clone)]
-pub struct FrozenLayer<F>(Kind<F>);
+pub struct FrozenLayer<F: Float>(Kind<F>);
 
 #[derive(Debug, Clone)]
-enum Kind<F> {
+enum Kind<F: Float> {
     /// Layers of cells on top of each other.
     Recurrent {
         weights: Vec<Arc<PackedWeights<F>>>,
+        /// What evaluation does to the steps of each.
+        regularization: Vec<Regularization<'static, F>>,
         /// The same weights as parameters.
         snapshot: Arc<Snapshot<F>>,
     },
@@ -65,6 +67,9 @@ impl<F: SimdFloat> FrozenLayer<F> {
             Directions::Forward => {
                 return Ok(Self(Kind::Recurrent {
                     weights: stack.packed(weights)?,
+                    regularization: (0..stack.config().num_layers)
+                        .map(|layer| stack.rates().evaluation(layer))
+                        .collect(),
                     snapshot: weights.snapshot()?,
                 }));
             }
@@ -141,13 +146,19 @@ impl<F: SimdFloat> FrozenLayer<F> {
     /// The layer's stages for so many rows, in zero states.
     fn stages(&self, rows: usize) -> Result<Vec<Stage<F>>> {
         match &self.0 {
-            Kind::Recurrent { weights, .. } => weights
+            Kind::Recurrent {
+                weights,
+                regularization,
+                ..
+            } => weights
                 .iter()
-                .map(|weights| {
+                .zip(regularization)
+                .map(|(weights, regularization)| {
                     let geometry = weights.geometry();
                     let sizes = [geometry.cell.states(), rows, geometry.padded_hidden()];
                     Ok(Stage::Cell {
                         weights: Arc::clone(weights),
+                        regularization: *regularization,
                         states: AlignedBuffer::zeroed(checked_size(&sizes)?)?,
                         pool: Pool::default(),
                     })
@@ -167,10 +178,11 @@ impl<F: SimdFloat> FrozenLayer<F> {
 
 /// What is computed from one set of weights, and the memory that it writes.
 #[derive(Debug)]
-enum Stage<F> {
+enum Stage<F: Float> {
     /// One layer of cells.
     Cell {
         weights: Arc<PackedWeights<F>>,
+        regularization: Regularization<'static, F>,
         /// (states, rows, padded hidden); the hidden state comes first and is the output as well.
         states: AlignedBuffer<F>,
         /// For this stage alone: it asks for the same sizes at every step, so after the first step
@@ -196,6 +208,7 @@ impl<F: SimdFloat> Stage<F> {
         match self {
             Self::Cell {
                 weights,
+                regularization,
                 states,
                 pool,
             } => {
@@ -206,6 +219,7 @@ impl<F: SimdFloat> Stage<F> {
                     direction: Direction::Forward,
                     states: states.as_mut_slice(),
                     output: None,
+                    regularization: *regularization,
                     tape: None,
                 };
                 engine::forward(&mut [call], pool, interrupt)?;
@@ -265,7 +279,7 @@ fn unpadded<F: Float>(
 
 /// One layer and its memory.
 #[derive(Debug)]
-struct Layer<F> {
+struct Layer<F: Float> {
     frozen: FrozenLayer<F>,
     stages: Vec<Stage<F>>,
 }
@@ -288,7 +302,7 @@ impl<F: SimdFloat> Layer<F> {
 ///
 /// Whatever the next step depends on is in the weights, which never change, and in the states.
 #[derive(Debug)]
-pub struct Stream<F> {
+pub struct Stream<F: Float> {
     layers: Vec<Layer<F>>,
     /// One step of every row.
     steps: Steps,

@@ -45,6 +45,10 @@ DTYPES += [(3, ValueError), ("complex64", ValueError)]
 SEEDS = [(-1, ValueError), (2**64, ValueError), (1.5, TypeError), ("1", TypeError)]
 PROBABILITIES = [(-0.1, ValueError), (1.5, ValueError), (110, ValueError), (NAN, ValueError)]
 PROBABILITIES += [(INF, ValueError), ("half", TypeError), ([0.5], TypeError), (True, TypeError)]
+# Of layers: lists have an entry for each.
+LAYER_RATES = [pair for pair in PROBABILITIES if pair[1] is ValueError]
+LAYER_RATES += [("half", TypeError), (True, TypeError), ([0.5, 0.5], ValueError)]
+LAYER_RATES += [(["x"], TypeError), ([2.0], ValueError), (None, TypeError)]
 RATES = [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError)]
 RATES += [([1.0], TypeError), (True, TypeError)]
 SHARES = [(-0.1, ValueError), (1.1, ValueError), (NAN, ValueError)]
@@ -74,13 +78,13 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
             "merge_mode": [("stack", ValueError), (1, TypeError), ("", ValueError)],
             "dtype": DTYPES,
             "seed": SEEDS,
-            "dropout": PROBABILITIES,
-            "input_dropout": PROBABILITIES,
-            "recurrent_dropout": PROBABILITIES,
-            "output_dropout": PROBABILITIES,
-            "update_dropout": PROBABILITIES,
-            "weight_dropout": PROBABILITIES,
-            "zoneout": [(2, ValueError), (-1, ValueError), (NAN, ValueError)],
+            "dropout": LAYER_RATES,
+            "input_dropout": LAYER_RATES,
+            "recurrent_dropout": LAYER_RATES,
+            "output_dropout": LAYER_RATES,
+            "update_dropout": LAYER_RATES,
+            "weight_dropout": LAYER_RATES,
+            "zoneout": [*LAYER_RATES[:-4], ((0.1, 2.0), ValueError), ((0.1,) * 3, ValueError)],
         },
     ),
     "LSTMCell": (
@@ -331,15 +335,6 @@ def test_options_of_other_cells_are_unknown(kind: str) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("dropout", 0.5),
-        ("input_dropout", 0.5),
-        ("recurrent_dropout", 0.5),
-        ("output_dropout", 0.5),
-        ("update_dropout", 0.5),
-        ("weight_dropout", 0.5),
-        ("variational", False),
-        ("zoneout", 0.1),
-        ("zoneout_eval", "identity"),
         ("proj_size", 2),
         ("layer_norm", True),
     ],
@@ -938,14 +933,6 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
                 continue
     rr.set_rng_state(state)
     assert calls > 10_000
-
-
-def test_a_pair_of_zoneout_rates_is_not_available_yet() -> None:
-    assert rr.LSTM(2, 3, zoneout=(0.0, 0.0)).hidden_size == 3
-    with pytest.raises(rr.ConfigError, match="zoneout: not available yet"):
-        rr.LSTM(2, 3, zoneout=(0.1, 0.0))
-    with pytest.raises(rr.ConfigError, match="zoneout: expected a probability"):
-        rr.LSTM(2, 3, zoneout=(0.0, 2.0))
 
 
 def test_load_state_dict_lists_wrong_types_among_the_other_differences() -> None:

@@ -168,6 +168,7 @@ def test_batch_first_is_the_transpose(
     other = Case(
         layer, swapped(case.x), case.state, flags,
         swapped(case.dy) if in_time else case.dy, case.dhn, case.dcn,
+        case.random_state,
     )  # fmt: skip
     (outputs, gradients), (expected_outputs, expected_gradients) = (
         other.by_recurrust(),

@@ -70,6 +70,19 @@ def _training(data: Data, lengths: NDArray[Any] | None = None) -> Side:
     return Side(call, data.inputs, outputs)
 
 
+def _option(data: Data) -> Side:
+    """A layer with an option, whose results are its own."""
+    case = data.case
+    layer = getattr(rr, case.cell)(case.shape.inputs, case.shape.hidden, **case.options)
+
+    def call(x: NDArray[Any]) -> object:
+        layer.zero_grad()
+        *_, cache = layer.forward_with_cache(x)
+        return layer.backward(data.dy, cache=cache)
+
+    return Side(call, data.inputs, None)
+
+
 def _streaming(data: Data) -> Side:
     layer = layer_of(data).eval()
     if not hasattr(layer, "stream"):
@@ -182,11 +195,13 @@ BUILDERS: dict[str, Builders] = {
         "two threads training": _on_threads(2, _training),
         "default threads": _on_threads(DEFAULT_THREADS, _inference),
         "shared": _shared,
+        "option": _option,
     },
     "dense call": {
         "ragged inference": _dense(_inference),
         "ragged training": _dense(_training),
     },
+    "plain layer": {"option": _dense(_training)},
     "one thread": {
         "two threads inference": _on_threads(1, _inference),
         "two threads training": _on_threads(1, _training),

@@ -11,6 +11,7 @@ from sides import Data, Side, UnavailableError
 _MODULES: Mapping[str, str] = {
     "recurrust": "ours",
     "dense call": "ours",
+    "plain layer": "ours",
     "one thread": "ours",
     "one after the other": "ours",
     "torch": "with_torch",

@@ -79,6 +79,9 @@ _Init: TypeAlias = (
     Literal["torch", "glorot", "orthogonal", "rust_lstm"]
     | Callable[[str, tuple[int, ...]], ArrayLike]
 )
+# Of all layers, or one for each.
+_Rates: TypeAlias = float | list[float] | tuple[float, ...]
+_Zoneout: TypeAlias = float | tuple[float, float] | list[float | tuple[float, float]]
 _Params: TypeAlias = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 class _BuildInfo(TypedDict):
@@ -125,7 +128,9 @@ class Module:
     def __setattr__(self, name: str, value: Any, /) -> None: ...
 
 @final
-class RecurrentCache: ...
+class RecurrentCache:
+    @property
+    def masks(self) -> dict[str, NDArray[Any]]: ...
 
 @disjoint_base
 class RecurrentLayer(Module, Generic[_State, _StateLike, _StateGradient]):
@@ -205,15 +210,15 @@ class LSTM(RecurrentLayer[_Pair, _PairLike, _PairGradient]):
         reverse: bool = False,
         merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
         return_sequences: bool = True,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        output_dropout: float = 0.0,
-        update_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
+        dropout: _Rates = 0.0,
+        input_dropout: _Rates = 0.0,
+        recurrent_dropout: _Rates = 0.0,
+        output_dropout: _Rates = 0.0,
+        update_dropout: _Rates = 0.0,
+        weight_dropout: _Rates = 0.0,
         variational: bool = True,
-        zoneout: float = 0.0,
-        zoneout_eval: Literal["expectation"] = "expectation",
+        zoneout: _Zoneout = 0.0,
+        zoneout_eval: Literal["expectation", "identity"] = "expectation",
         proj_size: int = 0,
         peephole: bool = False,
         coupled: bool = False,
@@ -238,15 +243,15 @@ class GRU(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         reverse: bool = False,
         merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
         return_sequences: bool = True,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        output_dropout: float = 0.0,
-        update_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
+        dropout: _Rates = 0.0,
+        input_dropout: _Rates = 0.0,
+        recurrent_dropout: _Rates = 0.0,
+        output_dropout: _Rates = 0.0,
+        update_dropout: _Rates = 0.0,
+        weight_dropout: _Rates = 0.0,
         variational: bool = True,
-        zoneout: float = 0.0,
-        zoneout_eval: Literal["expectation"] = "expectation",
+        zoneout: _Rates = 0.0,
+        zoneout_eval: Literal["expectation", "identity"] = "expectation",
         clip: float | None = None,
         layer_norm: bool = False,
         reset_after: Literal[True] = True,
@@ -268,15 +273,15 @@ class RNN(RecurrentLayer[_Floats, ArrayLike, ArrayLike]):
         reverse: bool = False,
         merge_mode: Literal["concat", "sum", "average", "mul"] = "concat",
         return_sequences: bool = True,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        output_dropout: float = 0.0,
-        update_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
+        dropout: _Rates = 0.0,
+        input_dropout: _Rates = 0.0,
+        recurrent_dropout: _Rates = 0.0,
+        output_dropout: _Rates = 0.0,
+        update_dropout: _Rates = 0.0,
+        weight_dropout: _Rates = 0.0,
         variational: bool = True,
-        zoneout: float = 0.0,
-        zoneout_eval: Literal["expectation"] = "expectation",
+        zoneout: _Rates = 0.0,
+        zoneout_eval: Literal["expectation", "identity"] = "expectation",
         clip: float | None = None,
         layer_norm: bool = False,
         nonlinearity: Literal["tanh", "relu"] = "tanh",

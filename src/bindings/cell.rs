@@ -16,6 +16,7 @@ use super::stack::{
 use crate::cells::CellKind;
 use crate::engine::Layout;
 use crate::float::Precision;
+use crate::layers::regularization::Rates;
 use crate::layers::stack::{Directions, MergeMode, Naming, StackConfig};
 use crate::lengths::Steps;
 
@@ -84,7 +85,14 @@ impl RecurrentCell {
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state)?;
         let input = call.x.sequence(axes(call.batched));
-        let outcome = typed.forward(py, input, &call.initial, &call.steps, Layout::TimeMajor)?;
+        let outcome = typed.forward(
+            py,
+            input,
+            &call.initial,
+            &call.steps,
+            None,
+            Layout::TimeMajor,
+        )?;
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
         states_to_numpy(py, outcome.states, &shape)
     }
@@ -100,8 +108,14 @@ impl RecurrentCell {
         let call = self.prepare(x, state)?;
         let input = call.x.sequence(axes(call.batched));
         let shape = Self::shape(call.steps.rows(), self.config.hidden_size, call.batched);
-        let (outcome, tape) =
-            typed.forward_with_tape(py, input, &call.initial, call.steps, Layout::TimeMajor)?;
+        let (outcome, tape) = typed.forward_with_tape(
+            py,
+            input,
+            &call.initial,
+            call.steps,
+            None,
+            Layout::TimeMajor,
+        )?;
         let cache = RecurrentCache {
             tape: F::any_tape(tape),
             batched: call.batched,
@@ -288,7 +302,14 @@ pub fn cell(
     let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
     let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
     let initial = InitialWeights::default();
-    let (stack, memory) = build(input_size.py(), config, precision, &initial, seed)?;
+    let (stack, memory) = build(
+        input_size.py(),
+        config,
+        Rates::none(1),
+        precision,
+        &initial,
+        seed,
+    )?;
     Ok(
         PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentCell {
             stack,

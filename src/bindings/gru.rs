@@ -6,6 +6,7 @@ use pyo3::types::PyDict;
 use super::cell::{self, RecurrentCell};
 use super::options::Keywords;
 use super::recurrent::{self, KEYWORDS, RecurrentLayer};
+use super::regularization;
 use crate::cells::{self, CellKind};
 
 /// Names of the states.
@@ -37,8 +38,26 @@ const STATES: &[&str] = &["h"];
 ///     False, before it, is not available yet.
 /// clip : float or None, default None
 ///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
-/// dropout, input_dropout, recurrent_dropout, output_dropout, update_dropout, weight_dropout, \
-/// variational, zoneout, zoneout_eval, layer_norm
+/// dropout : float or list of float, default 0.0
+///     Rate of dropout between layers, per element and step (Srivastava et al. 2014), in training mode as
+///     all that follow. Each rate may be a list, one for each layer; that of the last layer means nothing here.
+/// input_dropout, recurrent_dropout : float or list of float, default 0.0
+///     Rates of dropout of every layer's input, and of the hidden state on its way to ``weight_hh``, one mask
+///     for all gates; the state that is carried on stays whole (Gal and Ghahramani 2016; Semeniuta et al. 2016).
+/// output_dropout : float or list of float, default 0.0
+///     Rate of dropout of y, never of the recurrence; of a list, the last one.
+/// update_dropout : float or list of float, default 0.0
+///     Rate of dropout of the candidate (Semeniuta et al. 2016).
+/// weight_dropout : float or list of float, default 0.0
+///     Rate of dropout of ``weight_hh``, one mask a call (Wan et al. 2013, Merity et al. 2018).
+/// variational : bool, default True
+///     Whether the masks of ``input_dropout`` and ``recurrent_dropout`` are constant over time, one for each
+///     row; else every step has its own.
+/// zoneout : float or list of float, default 0.0
+///     Rate at which units keep their old state (Krueger et al. 2017).
+/// zoneout_eval : {"expectation", "identity"}, default "expectation"
+///     What evaluation does: ``rate * old + (1 - rate) * new``, or nothing.
+/// layer_norm
 ///     Not available yet: anything but the default raises ``ConfigError``.
 ///
 /// Raises
@@ -71,7 +90,11 @@ impl Gru {
         num_layers: Option<&Bound<'_, PyAny>>,
         keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let keywords = Keywords::new("GRU", keywords, &[KEYWORDS, &["reset_after"]])?;
+        let keywords = Keywords::new(
+            "GRU",
+            keywords,
+            &[KEYWORDS, regularization::KEYWORDS, &["reset_after"]],
+        )?;
         keywords.later("reset_after", true)?;
         let base = recurrent::layer(
             CellKind::Gru(cells::Gru {

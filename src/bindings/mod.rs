@@ -20,6 +20,7 @@ mod optimizers;
 mod options;
 mod parameter;
 mod recurrent;
+mod regularization;
 mod rnn;
 mod run;
 mod runtime;

@@ -96,18 +96,6 @@ impl<'py> Keywords<'py> {
             .transpose()
     }
 
-    /// Refuses probabilities of a later version unless they are zero.
-    pub fn later_probabilities(&self, names: &[&'static str]) -> PyResult<()> {
-        for &name in names {
-            if let Some(value) = self.get(name)?
-                && probability(name, &value)? != 0.0
-            {
-                return Err(super::errors::not_available(name));
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses an option of a later version unless it has its default.
     pub fn later(&self, name: &'static str, default: impl IntoPyObject<'py>) -> PyResult<()> {
         match self.get(name)? {

@@ -8,9 +8,11 @@ use super::initialization::InitialWeights;
 use super::module::Module;
 use super::options::{self, Keywords};
 use super::parameter::AnyParameters;
+use super::regularization;
 use super::run::with_reading;
 use super::stack::{
-    self, AnyStack, RecurrentCache, StackElement, Typed, build, cache, states_to_numpy, typed_tape,
+    self, AnyStack, OptionValue, RecurrentCache, StackElement, Typed, build, cache,
+    states_to_numpy, typed_tape,
 };
 use super::streaming::Stream;
 use crate::cells::CellKind;
@@ -63,6 +65,17 @@ impl RecurrentLayer {
         with_reading(py, parameters, parameters.count(), |weights, _| {
             FrozenLayer::recurrent(typed.stack, weights).map_err(|error| error.inside(label))
         })
+    }
+
+    /// The options of the cell and of regularisation that differ from their defaults.
+    fn options(&self) -> Vec<(&'static str, OptionValue)> {
+        let rates = match &self.stack {
+            AnyStack::Single(stack) => stack.rates(),
+            AnyStack::Double(stack) => stack.rates(),
+        };
+        let mut options = stack::cell_options(self.config.cell);
+        options.extend(regularization::differing(rates, self.states.len()));
+        options
     }
 
     /// Names of the states.
@@ -196,7 +209,9 @@ impl RecurrentLayer {
         let typed = Typed::<F>::new(&self.stack, memory.memory())?;
         let call = self.prepare(x, state, lengths, mask, resets)?;
         let input = call.x.sequence(self.axes(call.batched));
-        let outcome = typed.forward(py, input, &call.initial, &call.steps, self.layout())?;
+        let ticket = typed.ticket(memory.is_training());
+        let (initial, steps) = (&call.initial, &call.steps);
+        let outcome = typed.forward(py, input, initial, steps, ticket, self.layout())?;
         let sizes = (call.steps.steps(), call.steps.rows());
         self.outcome(py, outcome, sizes, call.batched)?
             .into_pyobject(py)
@@ -216,8 +231,10 @@ impl RecurrentLayer {
         let call = self.prepare(x, state, lengths, mask, resets)?;
         let input = call.x.sequence(self.axes(call.batched));
         let sizes = (call.steps.steps(), call.steps.rows());
+        let ticket = typed.ticket(memory.is_training());
+        let (initial, layout) = (&call.initial, self.layout());
         let (outcome, tape) =
-            typed.forward_with_tape(py, input, &call.initial, call.steps, self.layout())?;
+            typed.forward_with_tape(py, input, initial, call.steps, ticket, layout)?;
         let (y, state) = self.outcome(py, outcome, sizes, call.batched)?;
         let cache = RecurrentCache {
             tape: F::any_tape(tape),
@@ -506,7 +523,7 @@ impl RecurrentLayer {
         config.set_item("reverse", this.is_reverse())?;
         config.set_item("merge_mode", merge_name(this.config.merge_mode))?;
         config.set_item("return_sequences", this.config.return_sequences)?;
-        for (name, value) in stack::cell_options(this.config.cell) {
+        for (name, value) in this.options() {
             config.set_item(name, value)?;
         }
         let module = slf.as_super().get();
@@ -539,7 +556,7 @@ impl RecurrentLayer {
         if config.is_bidirectional() && config.merge_mode != MergeMode::Concat {
             options.push(format!("merge_mode={:?}", merge_name(config.merge_mode)));
         }
-        for (name, value) in stack::cell_options(config.cell) {
+        for (name, value) in this.options() {
             options.push(format!("{name}={value}"));
         }
         options.push(format!("dtype={:?}", memory.precision().name()));
@@ -582,15 +599,6 @@ pub const KEYWORDS: &[&str] = &[
     "reverse",
     "merge_mode",
     "return_sequences",
-    "dropout",
-    "input_dropout",
-    "recurrent_dropout",
-    "output_dropout",
-    "update_dropout",
-    "weight_dropout",
-    "variational",
-    "zoneout",
-    "zoneout_eval",
     "clip",
     "layer_norm",
     "init",
@@ -606,27 +614,6 @@ pub fn layer<'py>(
     num_layers: Option<&Bound<'py, PyAny>>,
     keywords: &Keywords<'py>,
 ) -> PyResult<PyClassInitializer<RecurrentLayer>> {
-    keywords.later_probabilities(&[
-        "dropout",
-        "input_dropout",
-        "recurrent_dropout",
-        "output_dropout",
-        "update_dropout",
-        "weight_dropout",
-    ])?;
-    if let Some(zoneout) = keywords.get("zoneout")? {
-        let rates = match zoneout.cast::<PyTuple>() {
-            Ok(pair) if pair.len() == states.len() => pair.iter().collect(),
-            _ => vec![zoneout],
-        };
-        for rate in rates {
-            if options::probability("zoneout", &rate)? != 0.0 {
-                return Err(super::errors::not_available("zoneout"));
-            }
-        }
-    }
-    keywords.later("variational", true)?;
-    keywords.later("zoneout_eval", "expectation")?;
     keywords.later("layer_norm", false)?;
     let config = StackConfig {
         cell,
@@ -642,10 +629,12 @@ pub fn layer<'py>(
         return_sequences: keywords.boolean("return_sequences", true)?,
         naming: Naming::Layers,
     };
+    let py = input_size.py();
+    let rates = regularization::rates(py, keywords, states.len(), config.num_layers)?;
     let batch_first = keywords.boolean("batch_first", false)?;
     let (precision, seed) = (keywords.precision()?, keywords.seed()?);
     let initial = InitialWeights::new(keywords, config.bias, precision)?;
-    let (stack, memory) = build(input_size.py(), config, precision, &initial, seed)?;
+    let (stack, memory) = build(py, config, rates, precision, &initial, seed)?;
     Ok(
         PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentLayer {
             stack,

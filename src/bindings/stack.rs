@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::arrays::{self, Contiguous, Number, Rows};
 use super::errors::StateError;
 use super::initialization::InitialWeights;
 use super::options;
 use super::parameter::{AnyParameters, Pick};
+use super::regularization::masks_to_numpy;
 use super::run::with_reading;
 use crate::cells::{self, CellKind, Clip, Nonlinearity};
 use crate::engine::{Layout, Sequence};
 use crate::error::{Error, Result};
 use crate::float::Precision;
+use crate::layers::regularization::{Rates, StackMasks};
 use crate::layers::stack::{Gradients, Outcome, Stack, StackConfig, StackTape};
 use crate::lengths::Steps;
 use crate::parameters::Parameters;
+use crate::random::Ticket;
 use crate::simd::InstructionSet;
 
 /// A stack of either precision.
@@ -75,7 +78,7 @@ stack_element!(f32, Single);
 stack_element!(f64, Double);
 
 /// The value of an option of a cell.
-#[derive(Debug, Clone, Copy, IntoPyObject)]
+#[derive(Debug, Clone, IntoPyObject)]
 pub enum OptionValue {
     /// True or False.
     Flag(bool),
@@ -83,6 +86,10 @@ pub enum OptionValue {
     Number(f64),
     /// One of a few names.
     Name(&'static str),
+    /// A number for each layer.
+    Numbers(Vec<f64>),
+    /// Two numbers for each layer.
+    Pairs(Vec<(f64, f64)>),
 }
 
 impl Display for OptionValue {
@@ -92,6 +99,8 @@ impl Display for OptionValue {
             Self::Flag(false) => formatter.write_str("False"),
             Self::Number(number) => write!(formatter, "{number:?}"),
             Self::Name(name) => write!(formatter, "{name:?}"),
+            Self::Numbers(numbers) => write!(formatter, "{numbers:?}"),
+            Self::Pairs(pairs) => write!(formatter, "{pairs:?}"),
         }
     }
 }
@@ -129,6 +138,7 @@ pub fn cell_options(cell: CellKind) -> Vec<(&'static str, OptionValue)> {
 pub fn build<'py>(
     py: Python<'py>,
     config: StackConfig,
+    rates: Rates,
     precision: Precision,
     initial: &InitialWeights<'py>,
     seed: Option<u64>,
@@ -139,13 +149,13 @@ pub fn build<'py>(
             let (stack, parameters) = Stack::zeroed(set, config)?;
             initial.fill(py, &stack, &parameters, seed)?;
             let parameters = AnyParameters::Single(Arc::new(parameters));
-            (AnyStack::Single(stack), parameters)
+            (AnyStack::Single(stack.with_rates(rates)), parameters)
         }
         Precision::Double => {
             let (stack, parameters) = Stack::zeroed(set, config)?;
             initial.fill(py, &stack, &parameters, seed)?;
             let parameters = AnyParameters::Double(Arc::new(parameters));
-            (AnyStack::Double(stack), parameters)
+            (AnyStack::Double(stack.with_rates(rates)), parameters)
         }
     })
 }
@@ -172,20 +182,30 @@ impl<'a, F: StackElement> Typed<'a, F> {
         cells.saturating_mul(self.stack.config().cost())
     }
 
-    /// The forward pass.
+    /// The right to the random numbers of a training call, if it needs any.
+    pub fn ticket(&self, training: bool) -> Option<Ticket> {
+        (training && self.stack.rates().draws()).then(Ticket::draw)
+    }
+
+    /// The forward pass; training's when there is a ticket for its masks.
     pub fn forward(
         &self,
         py: Python<'_>,
         input: Sequence<'_, F>,
         initial: &[Contiguous<'_, F>],
         steps: &Steps,
+        ticket: Option<Ticket>,
         layout: Layout,
     ) -> PyResult<Outcome<F>> {
         let initial: Vec<&[F]> = initial.iter().map(Contiguous::as_slice).collect();
         let operations = self.operations(steps);
         let stack = self.stack;
         with_reading(py, self.parameters, operations, |weights, interrupt| {
-            stack.forward(weights, input, &initial, steps, layout, interrupt)
+            let masks = ticket
+                .map(|ticket| stack.draw_masks(ticket, steps))
+                .transpose()?;
+            let masks = masks.as_ref();
+            stack.forward(weights, input, &initial, steps, masks, layout, interrupt)
         })
     }
 
@@ -196,13 +216,17 @@ impl<'a, F: StackElement> Typed<'a, F> {
         input: Sequence<'_, F>,
         initial: &[Contiguous<'_, F>],
         steps: Steps,
+        ticket: Option<Ticket>,
         layout: Layout,
     ) -> PyResult<(Outcome<F>, StackTape<F>)> {
         let initial: Vec<&[F]> = initial.iter().map(Contiguous::as_slice).collect();
         let operations = self.operations(&steps);
         let stack = self.stack;
         with_reading(py, self.parameters, operations, |weights, interrupt| {
-            stack.forward_with_tape(weights, input, &initial, steps, layout, interrupt)
+            let masks = ticket
+                .map(|ticket| stack.draw_masks(ticket, &steps))
+                .transpose()?;
+            stack.forward_with_tape(weights, input, &initial, steps, masks, layout, interrupt)
         })
     }
 
@@ -385,6 +409,31 @@ pub struct RecurrentCache {
     pub(super) tape: AnyTape,
     /// Whether x had a batch axis.
     pub(super) batched: bool,
+}
+
+#[pymethods]
+impl RecurrentCache {
+    /// The masks that regularised the call, as a dict of copies.
+    ///
+    /// By name, with the suffix of a parameter: ``input_dropout_l0`` (T, B, I), ``recurrent_dropout_l0``
+    /// (T, B, H), ``update_dropout_l0`` (T, B, H), ``weight_dropout_l0`` (shaped like ``weight_hh_l0``),
+    /// ``zoneout_hidden_l0`` and ``zoneout_cell_l0`` (T, B, H), ``dropout_l0`` (T, B, F) and
+    /// ``output_dropout`` (T, B, F), or (B, F) without ``return_sequences``. Time comes first whatever
+    /// ``batch_first`` says; T is 1 where a mask is constant over time; B is missing where x has none.
+    /// Dropout masks hold 0 or 1 / (1 - rate); those of zoneout 1 where the old value was kept, else 0.
+    #[getter]
+    fn masks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        match &self.tape {
+            AnyTape::Single(tape) => {
+                let masks = tape.masks().map_or_else(Vec::new, StackMasks::named);
+                masks_to_numpy(py, &masks, self.batched)
+            }
+            AnyTape::Double(tape) => {
+                let masks = tape.masks().map_or_else(Vec::new, StackMasks::named);
+                masks_to_numpy(py, &masks, self.batched)
+            }
+        }
+    }
 }
 
 /// The cache argument of a backward call.

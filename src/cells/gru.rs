@@ -1,7 +1,7 @@
 //! The gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent product, as in
 //! cuDNN, PyTorch and Keras.
 
-use super::{Cell, Clip};
+use super::{Cell, Clip, masked};
 use crate::simd::{Places, Vector};
 
 /// The GRU cell whose reset gate acts on the candidate's recurrent product.
@@ -16,7 +16,7 @@ use crate::simd::{Places, Vector};
 /// h' = (1 - z) n + z h      hidden state
 /// ```
 ///
-/// Limits act on `a_r`, `a_z` and `x_n + r h_n`.
+/// With update dropout, a mask m: `h' = (1 - z) (m n) + z h`. Limits act on `a_r`, `a_z` and `x_n + r h_n`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Gru {
     /// Limits of the pre-activations.
@@ -55,12 +55,14 @@ impl Cell for Gru {
         [x_n, a_r, a_z, h_n]: [V; 4],
         [h]: [V; 1],
         _: [V; 0],
+        update: Option<V>,
     ) -> ([V; 1], [V; 4]) {
         let r = self.clip.apply(a_r).sigmoid();
         let z = self.clip.apply(a_z).sigmoid();
         let n = self.clip.apply(r.mul_add(h_n, x_n)).tanh();
-        // (1 - z) n + z h
-        let h_new = z.mul_add(h - n, n).flush_tiny();
+        // (1 - z) m n + z h
+        let candidate = masked(n, update);
+        let h_new = z.mul_add(h - candidate, candidate).flush_tiny();
         ([h_new], [r, z, n, h_n])
     }
 
@@ -71,17 +73,20 @@ impl Cell for Gru {
         [h]: [V; 1],
         [dh_new]: [V; 1],
         _: [V; 0],
+        update: Option<V>,
     ) -> ([V; 4], [V; 1], [V; 0]) {
         let one = V::splat(num_traits::One::one());
 
         // tanh' = 1 - t^2; x_n and r h_n are added, so the former's gradient is that of the sum.
-        let dn = dh_new * (one - z);
+        let dn = masked(dh_new * (one - z), update);
         let dx_n = self.clip.tanh_slope(dn * (one - n * n), n);
         let dh_n = dx_n * r;
 
         // sigmoid' = s (1 - s).
         let da_r = self.clip.sigmoid_slope(dx_n * h_n * r * (one - r), r);
-        let da_z = self.clip.sigmoid_slope(dh_new * (h - n) * z * (one - z), z);
+        let da_z = self
+            .clip
+            .sigmoid_slope(dh_new * (h - masked(n, update)) * z * (one - z), z);
 
         let dh_previous = dh_new * z;
         (

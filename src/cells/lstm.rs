@@ -1,7 +1,7 @@
 //! Long short-term memory (Hochreiter and Schmidhuber 1997), with the forget gate of Gers,
 //! Schmidhuber and Cummins (2000), and its variants.
 
-use super::{Cell, Clip};
+use super::{Cell, Clip, masked};
 use crate::simd::{Places, Vector};
 
 /// The LSTM cell.
@@ -16,6 +16,8 @@ use crate::simd::{Places, Vector};
 /// c' = f c + i g          cell state
 /// h' = o tanh(c')         hidden state
 /// ```
+///
+/// With update dropout, a mask m: `c' = f c + i (m g)`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Lstm;
 
@@ -55,6 +57,8 @@ impl Cell for Lstm {
     /// Activated gates i, f, g, o; the new cell state is computed again from them.
     type Saved<V: Vector> = [V; 4];
 
+    const REGULARIZED: bool = false;
+
     const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
@@ -75,8 +79,9 @@ impl Cell for Lstm {
         [a_i, a_f, a_g, a_o]: [V; 4],
         [_, c]: [V; 2],
         _: [V; 0],
+        _: Option<V>,
     ) -> ([V; 2], [V; 4]) {
-        forward(PLAIN, [a_i, a_g, a_o], Some(a_f), c, None)
+        forward(PLAIN, [a_i, a_g, a_o], Some(a_f), c, None, None)
     }
 
     #[inline(always)]
@@ -86,8 +91,9 @@ impl Cell for Lstm {
         [_, c]: [V; 2],
         gradient: [V; 2],
         _: [V; 0],
+        _: Option<V>,
     ) -> ([V; 4], [V; 2], [V; 0]) {
-        let back = backward(PLAIN, [i, g, o], Some(f), c, gradient, None);
+        let back = backward(PLAIN, [i, g, o], Some(f), c, gradient, None, None);
         (back.all_gates(), back.states, [])
     }
 }
@@ -129,9 +135,17 @@ impl Cell for LstmVariant {
         [a_i, a_f, a_g, a_o]: [V; 4],
         [_, c]: [V; 2],
         [p_i, p_f, p_o]: [V; 3],
+        update: Option<V>,
     ) -> ([V; 2], [V; 4]) {
         let peepholes = self.options.peephole.then_some([p_i, p_f, p_o]);
-        forward(self.options, [a_i, a_g, a_o], Some(a_f), c, peepholes)
+        forward(
+            self.options,
+            [a_i, a_g, a_o],
+            Some(a_f),
+            c,
+            peepholes,
+            update,
+        )
     }
 
     #[inline(always)]
@@ -141,9 +155,18 @@ impl Cell for LstmVariant {
         [_, c]: [V; 2],
         gradient: [V; 2],
         [p_i, p_f, p_o]: [V; 3],
+        update: Option<V>,
     ) -> ([V; 4], [V; 2], [V; 3]) {
         let peepholes = self.options.peephole.then_some([p_i, p_f, p_o]);
-        let back = backward(self.options, [i, g, o], Some(f), c, gradient, peepholes);
+        let back = backward(
+            self.options,
+            [i, g, o],
+            Some(f),
+            c,
+            gradient,
+            peepholes,
+            update,
+        );
         (back.all_gates(), back.states, back.peepholes)
     }
 }
@@ -185,10 +208,12 @@ impl Cell for CoupledLstm {
         accumulators: [V; 3],
         [_, c]: [V; 2],
         [p_i, p_o]: [V; 2],
+        update: Option<V>,
     ) -> ([V; 2], [V; 3]) {
         // There is no forget gate of its own that could see the cell state.
         let peepholes = self.options.peephole.then_some([p_i, p_i, p_o]);
-        let (states, [i, _, g, o]) = forward(self.options, accumulators, None, c, peepholes);
+        let (states, [i, _, g, o]) =
+            forward(self.options, accumulators, None, c, peepholes, update);
         (states, [i, g, o])
     }
 
@@ -199,9 +224,10 @@ impl Cell for CoupledLstm {
         [_, c]: [V; 2],
         gradient: [V; 2],
         [p_i, p_o]: [V; 2],
+        update: Option<V>,
     ) -> ([V; 3], [V; 2], [V; 2]) {
         let peepholes = self.options.peephole.then_some([p_i, p_i, p_o]);
-        let back = backward(self.options, saved, None, c, gradient, peepholes);
+        let back = backward(self.options, saved, None, c, gradient, peepholes, update);
         let [dp_i, _, dp_o] = back.peepholes;
         ([back.i, back.g, back.o], back.states, [dp_i, dp_o])
     }
@@ -221,10 +247,11 @@ fn forward<V: Vector>(
     a_f: Option<V>,
     c: V,
     peepholes: Option<[V; 3]>,
+    update: Option<V>,
 ) -> ([V; 2], [V; 4]) {
     let one = V::splat(num_traits::One::one());
     let [p_i, p_f, p_o] = match peepholes {
-        Some(peepholes) => peepholes.map(Some),
+        Some([p_i, p_f, p_o]) => [Some(p_i), Some(p_f), Some(p_o)],
         None => [None; 3],
     };
     // Gates need no flushing: a sigmoid is zero or far from tiny, and g is tiny only while h is about
@@ -235,7 +262,7 @@ fn forward<V: Vector>(
         None => one - i,
     };
     let g = options.clip.apply(a_g).tanh();
-    let c_new = f.mul_add(c, i * g).flush_tiny();
+    let c_new = f.mul_add(c, i * masked(g, update)).flush_tiny();
     let o = options.clip.apply(see(a_o, p_o, c_new)).sigmoid();
     let h_new = (o * c_new.tanh()).flush_tiny();
     ([h_new, c_new], [i, f, g, o])
@@ -279,11 +306,13 @@ fn backward<V: Vector>(
     c: V,
     [dh_new, dc_new]: [V; 2],
     peepholes: Option<[V; 3]>,
+    update: Option<V>,
 ) -> Gradients<V> {
     let one = V::splat(num_traits::One::one());
     let zero = V::splat(num_traits::Zero::zero());
     let f = own_f.unwrap_or(one - i);
-    let c_new = f.mul_add(c, i * g).flush_tiny();
+    let candidate = masked(g, update);
+    let c_new = f.mul_add(c, i * candidate).flush_tiny();
     let tanh_c = c_new.tanh();
 
     // h' = o tanh(c') and tanh' = 1 - tanh^2: both ways into c'. sigmoid' = s (1 - s).
@@ -295,14 +324,15 @@ fn backward<V: Vector>(
         dc = da_o.mul_add(p_o, dc);
     }
 
-    // c' = f c + i g, where coupled gates have f = 1 - i.
+    // c' = f c + i m g, where coupled gates have f = 1 - i.
     let (di, df) = match own_f {
-        Some(_) => (dc * g, dc * c),
-        None => (dc * (g - c), zero),
+        Some(_) => (dc * candidate, dc * c),
+        None => (dc * (candidate - c), zero),
     };
+    let dg = masked(dc * i, update);
     let da_i = options.clip.sigmoid_slope(di * i * (one - i), i);
     let da_f = options.clip.sigmoid_slope(df * f * (one - f), f);
-    let da_g = options.clip.tanh_slope(dc * i * (one - g * g), g);
+    let da_g = options.clip.tanh_slope(dg * (one - g * g), g);
 
     let mut dc_previous = dc * f;
     let mut dp = [zero; 3];

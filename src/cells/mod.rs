@@ -52,6 +52,10 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// One register for each value that the backward pass needs and can't cheaply compute again.
     type Saved<V: Vector>: Registers<V>;
 
+    /// Whether the cell computes with regularisation; the plain LSTM, for which every instruction
+    /// counts, leaves that to its variant.
+    const REGULARIZED: bool = true;
+
     /// How many times a step multiplies by recurrent weights. The reset-before GRU and layer
     /// normalisation need two; the portable engine runs one-phase cells.
     const PHASES: usize;
@@ -70,12 +74,14 @@ pub trait Cell: Copy + Send + Sync + 'static {
         0
     }
 
-    /// One step of one register of units: the new states, and what the backward pass needs.
+    /// One step of one register of units: the new states, and what the backward pass needs. The
+    /// candidate is multiplied by `update`, if there is one.
     fn forward<V: Vector>(
         &self,
         accumulators: Self::Accumulators<V>,
         previous: Self::States<V>,
         constants: Self::Constants<V>,
+        update: Option<V>,
     ) -> (Self::States<V>, Self::Saved<V>);
 
     /// The gradient of one step: with respect to the accumulators, with respect to the previous
@@ -89,6 +95,7 @@ pub trait Cell: Copy + Send + Sync + 'static {
         previous: Self::States<V>,
         gradient: Self::States<V>,
         constants: Self::Constants<V>,
+        update: Option<V>,
     ) -> (Self::Accumulators<V>, Self::States<V>, Self::Constants<V>);
 }
 
@@ -121,7 +128,25 @@ macro_rules! with_cell {
 }
 pub(crate) use with_cell;
 
+/// A register times factors, if there are any.
+#[inline(always)]
+fn masked<V: Vector>(register: V, factors: Option<V>) -> V {
+    match factors {
+        Some(factors) => register * factors,
+        None => register,
+    }
+}
+
 impl CellKind {
+    /// The same cell, compiled with regularisation.
+    #[must_use]
+    pub fn regularized(self) -> Self {
+        match self {
+            Self::Lstm(_) => Self::LstmVariant(LstmVariant::default()),
+            other => other,
+        }
+    }
+
     /// See [`Cell::gates`].
     #[must_use]
     pub fn gates(self) -> usize {

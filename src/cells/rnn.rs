@@ -1,6 +1,6 @@
 //! The simple recurrent network (Elman 1990).
 
-use super::{Cell, Clip};
+use super::{Cell, Clip, masked};
 use crate::simd::{Places, Vector};
 
 /// What the simple recurrent network makes of its pre-activation.
@@ -18,6 +18,8 @@ pub enum Nonlinearity {
 /// ```text
 /// h' = tanh(W_ih x + b_ih + W_hh h + b_hh)     or max(0, ...)
 /// ```
+///
+/// With update dropout, a mask m: `h' = m tanh(...)`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rnn {
     /// What is made of the pre-activation.
@@ -35,7 +37,7 @@ impl Cell for Rnn {
     type Constants<V: Vector> = [V; 0];
     /// Hidden state h.
     type States<V: Vector> = [V; 1];
-    /// The new hidden state.
+    /// What the pre-activation became.
     type Saved<V: Vector> = [V; 1];
 
     const PHASES: usize = 1;
@@ -53,37 +55,45 @@ impl Cell for Rnn {
     }
 
     #[inline(always)]
-    fn forward<V: Vector>(&self, [a]: [V; 1], _: [V; 1], _: [V; 0]) -> ([V; 1], [V; 1]) {
+    fn forward<V: Vector>(
+        &self,
+        [a]: [V; 1],
+        _: [V; 1],
+        _: [V; 0],
+        update: Option<V>,
+    ) -> ([V; 1], [V; 1]) {
         let a = self.clip.apply(a);
         let zero = V::splat(num_traits::Zero::zero());
-        let h_new = match self.nonlinearity {
+        let activated = match self.nonlinearity {
             Nonlinearity::Tanh => a.tanh(),
             Nonlinearity::Relu => a.at_least(zero),
         }
         .flush_tiny();
-        ([h_new], [h_new])
+        ([masked(activated, update)], [activated])
     }
 
     #[inline(always)]
     fn backward<V: Vector>(
         &self,
-        [h_new]: [V; 1],
+        [activated]: [V; 1],
         _: [V; 1],
         [dh_new]: [V; 1],
         _: [V; 0],
+        update: Option<V>,
     ) -> ([V; 1], [V; 1], [V; 0]) {
         let one = V::splat(num_traits::One::one());
         let zero = V::splat(num_traits::Zero::zero());
+        let d = masked(dh_new, update);
         let da = match self.nonlinearity {
             // tanh' = 1 - t^2.
             Nonlinearity::Tanh => {
-                let da = dh_new * (one - h_new * h_new);
-                self.clip.tanh_slope(da, h_new)
+                let da = d * (one - activated * activated);
+                self.clip.tanh_slope(da, activated)
             }
             // 1 above zero and below the limit, else 0.
             Nonlinearity::Relu => {
-                let da = dh_new.zero_from(-h_new, zero);
-                self.clip.identity_slope(da, h_new)
+                let da = d.zero_from(-activated, zero);
+                self.clip.identity_slope(da, activated)
             }
         };
         // The previous hidden state acts through the accumulator only.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::forward::constants_of;
 use super::gradient_products::{Product, add, add_to, feature_products, pack_features};
+use super::masks::Regularization;
 use super::packing::{
     Geometry, PANEL_REGISTERS, PackedGradients, PackedWeights, ProductGradients, TransposedWeights,
 };
@@ -37,6 +38,8 @@ pub struct Backward<'a, F: Float> {
     pub steps: &'a Steps,
     /// As in the forward pass.
     pub direction: Direction,
+    /// As in the forward pass.
+    pub regularization: Regularization<'a, F>,
     /// (steps, rows, hidden): the gradient with respect to the output. Nothing for zeros.
     pub output_gradient: Option<Sequence<'a, F>>,
     /// (states, rows, padded hidden): the gradient with respect to the final states, replaced by
@@ -78,8 +81,14 @@ pub fn backward<F: SimdFloat>(
         passes: 2,
     };
     let plan = Plan::new::<F>(&geometry, work);
+    let regularized = calls.iter().any(|call| call.regularization.is_active());
+    let cell = if regularized {
+        geometry.cell.regularized()
+    } else {
+        geometry.cell
+    };
     let act = |job: &Job<'_, F>, part: Part<'_, F>| {
-        with_cell!(geometry.cell, cell => {
+        with_cell!(cell, cell => {
             let run = Run { cell, job, part };
             dispatch(geometry.set, run)
         })
@@ -161,6 +170,7 @@ struct Job<'a, F: Float> {
     input: &'a [F],
     steps: &'a Steps,
     direction: Direction,
+    regularization: Regularization<'a, F>,
     output_gradient: Option<Sequence<'a, F>>,
     /// (states, rows, padded hidden).
     state_gradient: Shared<'a, F>,
@@ -212,6 +222,10 @@ impl<'a, F: Float> Job<'a, F> {
         adds: bool,
     ) -> Result<Self> {
         let sums = &mut *call.weight_gradients;
+        let geometry = call.weights.geometry();
+        let (steps, rows) = (call.steps.steps(), call.steps.rows());
+        let padded = geometry.padded_hidden();
+        call.regularization.check(steps, rows, padded);
         Ok(Self {
             weights: call.weights,
             transposed: call.weights.transposed()?,
@@ -219,6 +233,7 @@ impl<'a, F: Float> Job<'a, F> {
             input: call.input,
             steps: call.steps,
             direction: call.direction,
+            regularization: call.regularization,
             output_gradient: call.output_gradient,
             state_gradient: Shared::new(call.state_gradient),
             input_gradient,
@@ -268,7 +283,7 @@ fn run<V: Vector, C: Cell>(
     let transposed = job.transposed;
     let (count, rows) = (job.steps.steps(), job.steps.rows());
     let (inputs, hidden, padded) = (geometry.inputs, geometry.hidden, geometry.padded_hidden());
-    let (input_width, hidden_width) = (geometry.input_width(), geometry.hidden_width());
+    let input_width = geometry.input_width();
     let own = Own::new(geometry, &part, rows);
     let per_block = steps_per_block(rows).min(count);
     let scratch = std::mem::take(&mut part.scratch);
@@ -291,27 +306,9 @@ fn run<V: Vector, C: Cell>(
             if valid.is_none_or(|valid| valid.contains(&true)) {
                 // What reaches the previous hidden state through the accumulators. The rows of
                 // invalid steps have zero gradients, so they receive nothing here.
-                let first = ((step - times.start) * rows + own.rows.start) * hidden_width;
                 // SAFETY: the accumulators' gradients are made; the others don't write them before
                 // the block is done. The part adds to its own places.
-                unsafe {
-                    let len = own.rows.len() * hidden_width;
-                    let from = job.hidden_gradients().read(first..first + len);
-                    let panels = part.blocks.start / PANEL_REGISTERS
-                        ..part.blocks.end.div_ceil(PANEL_REGISTERS);
-                    let operands = Product {
-                        gradients: from,
-                        weights: transposed.hidden(),
-                        columns: hidden,
-                        panels,
-                        piece: PIECE_BYTES / (geometry.panel() * size_of::<V::Element>()),
-                        single: rows == 1,
-                    };
-                    operands.run::<V>(hidden_width, tile, |row, from, values| {
-                        let at = (own.rows.start + row) * padded + from;
-                        add(job.state_gradient.write(at..at + values.len()), values);
-                    });
-                }
+                unsafe { hidden_gradient::<V, C>(job, part, &own, (step, times.start), tile) };
             }
             if let Some(resets) = job.steps.resets_entering(step, job.direction) {
                 // SAFETY: the part's own places.
@@ -322,7 +319,7 @@ fn run<V: Vector, C: Cell>(
         // What the whole block adds to the gradients of weights and input.
         let block_rows = times.len() * rows;
         let x = &job.input[times.start * rows * inputs..][..block_rows * inputs];
-        let h = &job.tape.states().0[times.start * rows * padded..][..block_rows * padded];
+        let h = &job.tape.operands()[times.start * rows * padded..][..block_rows * padded];
         for (from, stride, count, to) in [
             (x, inputs, inputs, &job.packed_x),
             (h, padded, hidden, &job.packed_h),
@@ -375,6 +372,52 @@ fn run<V: Vector, C: Cell>(
     // SAFETY: all have met; nobody changes the constants' gradients any more.
     unsafe { sum_constants::<V, C>(cell, job, &part.share(geometry.blocks())) };
     Ok(())
+}
+
+/// Adds, for a part's own rows and units, what reaches the hidden state that enters a step through the
+/// recurrent product.
+///
+/// # Safety
+/// Nobody writes the accumulators' gradients of the step, or uses the part's own places.
+#[inline(always)]
+unsafe fn hidden_gradient<V: Vector, C: Cell>(
+    job: &Job<'_, V::Element>,
+    part: &Part<'_, V::Element>,
+    own: &Own,
+    (step, block_start): (usize, usize),
+    tile: &mut [V::Element],
+) {
+    let geometry = job.weights.geometry();
+    let (rows, width) = (job.steps.rows(), geometry.hidden_width());
+    let first = ((step - block_start) * rows + own.rows.start) * width;
+    let panels = part.blocks.start / PANEL_REGISTERS..part.blocks.end.div_ceil(PANEL_REGISTERS);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let operands = Product {
+            gradients: job
+                .hidden_gradients()
+                .read(first..first + own.rows.len() * width),
+            weights: job.transposed.hidden(),
+            columns: geometry.hidden,
+            panels,
+            piece: PIECE_BYTES / (geometry.panel() * size_of::<V::Element>()),
+            single: rows == 1,
+        };
+        operands.run::<V>(width, tile, |row, from, values| {
+            let row = own.rows.start + row;
+            let start = row * own.padded + from;
+            let to = job.state_gradient.write(start..start + values.len());
+            match job.regularization.recurrent {
+                Some(mask) if C::REGULARIZED => {
+                    let factors = &mask.row(step, row)[from..];
+                    for ((to, &value), &factor) in to.iter_mut().zip(values).zip(factors) {
+                        *to += value * factor;
+                    }
+                }
+                _ => add(to, values),
+            }
+        });
+    }
 }
 
 /// Adds the gradients of the constants of some blocks of units, those of one row after the other.
@@ -445,9 +488,8 @@ unsafe fn step_rows<V: Vector, C: Cell>(
                 [] => &mut [],
                 _ => &mut to_hidden[number * hidden_set..][..hidden_set],
             };
-            let index = step * rows + row;
             // SAFETY: as the caller vouches.
-            unsafe { step_registers::<V, C>(cell, job, index, row, block, [to_input, to_hidden]) };
+            unsafe { step_registers::<V, C>(cell, job, (step, row), block, [to_input, to_hidden]) };
         }
     }
 }
@@ -486,7 +528,7 @@ unsafe fn accumulator_gradients<'a, V: Vector, C: Cell>(
     }
 }
 
-/// One step of one register of units of one row, which is number `index` on the tape.
+/// One step of one register of units of one row.
 ///
 /// # Safety
 /// Nobody else uses these units' state gradients.
@@ -494,12 +536,12 @@ unsafe fn accumulator_gradients<'a, V: Vector, C: Cell>(
 unsafe fn step_registers<V: Vector, C: Cell>(
     cell: C,
     job: &Job<'_, V::Element>,
-    index: usize,
-    row: usize,
+    (step, row): (usize, usize),
     block: usize,
     [to_input, to_hidden]: [&mut [V::Element]; 2],
 ) {
     let geometry = job.weights.geometry();
+    let index = step * job.steps.rows() + row;
     let saved_len = <C::Saved<V> as Registers<V>>::COUNT * V::LANES;
     let saved =
         &job.tape.saved()[index * geometry.saved_width() + block * saved_len..][..saved_len];
@@ -519,10 +561,28 @@ unsafe fn step_registers<V: Vector, C: Cell>(
     // states were checked, and the caller vouches for the latter.
     unsafe {
         let previous = C::States::<V>::build(|state| V::load(on_tape.add(state * between)));
-        let gradient = C::States::<V>::build(|state| V::load(states.add(state * per_state)));
+        let mut gradient = C::States::<V>::build(|state| V::load(states.add(state * per_state)));
         let saved = C::Saved::<V>::load(saved.as_ptr());
         let constants = constants_of::<V, C>(cell, job.weights.constants(), block);
-        let (sums, direct, of_constants) = cell.backward::<V>(saved, previous, gradient, constants);
+        let mut update = None;
+        let mut kept = C::States::<V>::build(|_| V::splat(num_traits::Zero::zero()));
+        if C::REGULARIZED {
+            update = job.regularization.update(step, row, block);
+            let one = V::splat(num_traits::One::one());
+            for state in 0..=further {
+                if let Some(keep) = job.regularization.kept::<V>(state, step, row, block) {
+                    kept.set(state, keep * gradient.get(state));
+                    gradient.set(state, (one - keep) * gradient.get(state));
+                }
+            }
+        }
+        let (sums, mut direct, of_constants) =
+            cell.backward::<V>(saved, previous, gradient, constants, update);
+        if C::REGULARIZED {
+            for state in 0..=further {
+                direct.set(state, direct.get(state) + kept.get(state));
+            }
+        }
         if <C::Constants<V> as Registers<V>>::COUNT > 0 && cell.constants() > 0 {
             let len = <C::Constants<V> as Registers<V>>::COUNT * V::LANES;
             let start = row * geometry.constants_width() + block * len;

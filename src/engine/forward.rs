@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::gradient_products::add_to;
+use super::masks::{Mask, Regularization};
 use super::packing::PackedWeights;
 use super::parts::{Own, Part, Plan, Work};
 use super::sequence::{Sequence, SequenceMut, SharedSequence};
@@ -51,6 +52,8 @@ pub struct Forward<'a, F: Float> {
     /// (steps, rows, hidden): the hidden state of every valid step; the others are left as they are.
     /// Nothing when only the final states are wanted.
     pub output: Option<SequenceMut<'a, F>>,
+    /// What regularises the steps.
+    pub regularization: Regularization<'a, F>,
     /// What the backward pass needs, when there will be one.
     pub tape: Option<&'a mut Tape<F>>,
 }
@@ -95,19 +98,29 @@ pub fn forward<F: SimdFloat>(
     let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
     let per_part = whole_lines::<F>(sums + (TILES + MAX_STREAMS) * set);
     let zigzag = geometry.hidden_width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
+    let regularized = calls.iter().any(|call| call.regularization.is_active());
+    let cell = if regularized {
+        geometry.cell.regularized()
+    } else {
+        geometry.cell
+    };
     let act = |job: &Job<'_, F>, part: Part<'_, F>| {
-        with_cell!(geometry.cell, cell => match (rows, zigzag) {
+        with_cell!(cell, cell => match (rows, zigzag) {
             (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
             (1, false) => dispatch(geometry.set, Run::<_, _, true, false> { cell, job, part }),
             _ => dispatch(geometry.set, Run::<_, _, false, false> { cell, job, part }),
         })
     };
+    let drops = calls
+        .iter()
+        .any(|call| call.regularization.recurrent.is_some());
+    let per_call = if drops { 3 * per_state } else { per_state };
     for group in calls.chunks_mut(plan.together()) {
-        let mut hidden = pool.take(group.len() * per_state)?;
+        let mut hidden = pool.take(checked_size(&[group.len(), per_call])?)?;
         let mut scratch = pool.take(checked_size(&[plan.parts(group.len()), per_part])?)?;
         let mut jobs = group
             .iter_mut()
-            .zip(hidden.chunks_exact_mut(per_state))
+            .zip(hidden.chunks_exact_mut(per_call))
             .map(|(call, hidden)| Job::new(call, hidden, hoisted));
         match jobs.len() {
             // Without the list: a step of a stream allocates nothing.
@@ -129,6 +142,9 @@ struct Job<'a, F: Float> {
     /// (rows, padded hidden) each: the hidden states that a step reads, and those that it makes, in
     /// turn. They start in the first, and end there.
     hidden: [Shared<'a, F>; 2],
+    /// The same after recurrent dropout, which is what the recurrent weights see, and its masks.
+    dropped: Option<([Shared<'a, F>; 2], Mask<'a, F>)>,
+    regularization: Regularization<'a, F>,
     /// (further states, rows, padded hidden), replaced in place.
     others: Shared<'a, F>,
     output: Option<SharedSequence<'a, F>>,
@@ -136,18 +152,21 @@ struct Job<'a, F: Float> {
 }
 
 impl<'a, F: Float> Job<'a, F> {
-    fn new(
-        call: &'a mut Forward<'_, F>,
-        second_hidden: &'a mut [F],
-        hoisted: Option<usize>,
-    ) -> Self {
+    fn new(call: &'a mut Forward<'_, F>, buffers: &'a mut [F], hoisted: Option<usize>) -> Self {
         let geometry = call.weights.geometry();
         let (steps, rows) = (call.steps.steps(), call.steps.rows());
         let per_state = rows * geometry.padded_hidden();
         // The tiles read through pointers: what they rely on is made sure of here, once a call.
         assert_eq!(call.input.sizes(), (steps, rows, geometry.inputs));
         assert_eq!(call.states.len(), geometry.cell.states() * per_state);
+        let padded = geometry.padded_hidden();
+        call.regularization.check(steps, rows, padded);
         let (hidden, others) = call.states.split_at_mut(per_state);
+        let (second_hidden, rest) = buffers.split_at_mut(per_state);
+        let dropped = call.regularization.recurrent.map(|mask| {
+            let (first, second) = rest.split_at_mut(per_state);
+            ([Shared::new(first), Shared::new(second)], mask)
+        });
         Self {
             weights: call.weights,
             input: call.input,
@@ -155,9 +174,46 @@ impl<'a, F: Float> Job<'a, F> {
             direction: call.direction,
             hoisted,
             hidden: [Shared::new(hidden), Shared::new(second_hidden)],
+            dropped,
+            regularization: call.regularization,
             others: Shared::new(others),
             output: call.output.as_mut().map(SequenceMut::share),
             tape: call.tape.as_mut().map(|tape| tape.share()),
+        }
+    }
+}
+
+impl<F: Float> Job<'_, F> {
+    /// What the recurrent weights see of a hidden state.
+    fn operands(&self, current: usize) -> &Shared<'_, F> {
+        match &self.dropped {
+            Some((dropped, _)) => &dropped[current],
+            None => &self.hidden[current],
+        }
+    }
+
+    /// Makes what the recurrent weights see at a step, of the part's own places, from the hidden state
+    /// that enters it.
+    ///
+    /// # Safety
+    /// Nobody else uses these places, or writes those of the hidden state.
+    #[inline(always)]
+    unsafe fn drop_out(&self, current: usize, step: usize, own: &Own) {
+        let Some((dropped, mask)) = &self.dropped else {
+            return;
+        };
+        for row in own.rows.clone() {
+            let factors = &mask.row(step, row)[own.columns.clone()];
+            let start = row * own.padded;
+            let place = start + own.columns.start..start + own.columns.end;
+            // SAFETY: as the caller vouches.
+            unsafe {
+                let hidden = self.hidden[current].read(place.clone());
+                let to = dropped[current].write(place);
+                for ((to, &h), &factor) in to.iter_mut().zip(hidden).zip(factors) {
+                    *to = h * factor;
+                }
+            }
         }
     }
 }
@@ -202,6 +258,11 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     let part = &part;
     let own = Own::new(geometry, part, rows);
     let mut current = 0;
+    if C::REGULARIZED && job.dropped.is_some() && count > 0 {
+        // SAFETY: the part's own places, at which the others don't look before all have met.
+        unsafe { job.drop_out(current, step_at(job.direction, count, 0), &own) };
+        part.exchange()?;
+    }
 
     for start in (0..count).step_by(per_block.max(1)) {
         let end = (start + per_block).min(count);
@@ -217,20 +278,37 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                 unsafe {
                     own.clear(&job.hidden[current], resets);
                     own.clear(&job.others, resets);
+                    if C::REGULARIZED && job.dropped.is_some() {
+                        own.clear(job.operands(current), resets);
+                    }
                 }
                 part.exchange()?;
             }
             let valid = job.steps.valid(step);
             if let Some(tape) = &job.tape {
                 // SAFETY: the part's own places of the tape, which nobody reads meanwhile.
-                unsafe { tape.record(step, &own, &job.hidden[current], &job.others, valid) };
+                unsafe {
+                    let (hidden, operands) = (&job.hidden[current], job.operands(current));
+                    tape.record(step, &own, hidden, &job.others, operands, valid);
+                }
             }
+            let next = (position + 1 < count).then(|| step_at(job.direction, count, position + 1));
             if valid.is_some_and(|valid| !valid.contains(&true)) {
+                if C::REGULARIZED
+                    && job.dropped.is_some()
+                    && let Some(next) = next
+                {
+                    // SAFETY: the part's own places; nobody multiplies at this step.
+                    unsafe { job.drop_out(current, next, &own) };
+                    part.exchange()?;
+                }
                 continue;
             }
             let mut stage = Stage {
                 job,
+                step,
                 from: &job.hidden[current],
+                operands: job.operands(current),
                 to: &job.hidden[1 - current],
                 saved_start: step * rows * geometry.saved_width(),
                 valid,
@@ -258,6 +336,12 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
             // just written.
             unsafe { hand_on(job, current, step, &own, valid) };
             current = 1 - current;
+            if C::REGULARIZED
+                && let Some(next) = next
+            {
+                // SAFETY: the part's own places, at which the others don't look before all have met.
+                unsafe { job.drop_out(current, next, &own) };
+            }
             part.exchange()?;
         }
     }
@@ -309,8 +393,11 @@ unsafe fn hand_on<F: Float>(
 /// What the tiles of one step work on.
 struct Stage<'a, F: Float> {
     job: &'a Job<'a, F>,
+    step: usize,
     /// The hidden states that the step reads.
     from: &'a Shared<'a, F>,
+    /// What the recurrent weights see of them.
+    operands: &'a Shared<'a, F>,
     /// Those that it makes.
     to: &'a Shared<'a, F>,
     /// Where the step's saved values start, (rows, blocks, saved values, lanes).
@@ -526,7 +613,8 @@ fn step_block<V: Vector, C: Cell, R: Registers<V>>(
             // the step; bias and panels hold the blocks' register sets, and the sums those of each row
             // and block; the scratch holds the tile.
             unsafe {
-                let h = stage.from.read(row * stage.padded..(row + M) * stage.padded);
+                let h = &stage.operands;
+                let h = h.read(row * stage.padded..(row + M) * stage.padded);
                 let chunk = first / V::TILE_ROWS;
                 let ahead =
                     next.and_then(|next| Ahead::share(next, hidden, hidden_set, chunk, chunks));
@@ -671,7 +759,7 @@ fn sweep_chunk<V: Vector, C: Cell, const G: usize>(
     // which the features are some; nobody writes the hidden state during the step; there is place for
     // the G results.
     unsafe {
-        let h = &stage.from.read(0..hidden)[features.clone()];
+        let h = &stage.operands.read(0..hidden)[features.clone()];
         let start = features.start * geometry.hidden_set();
         let weights = (weights.as_ptr().add(start), stream);
         let (row, before, to) = (
@@ -727,7 +815,7 @@ fn apply_cell<V: Vector, C: Cell>(
     };
     // SAFETY: the part's own places: a register of each state of this row and block, which nobody
     // else uses but for reading the old hidden state. The sums are a register set.
-    let (new, kept) = unsafe {
+    let (mut new, kept, previous) = unsafe {
         let previous = C::States::<V>::build(|state| {
             let from = match state {
                 0 => stage.from.read(at..at + V::LANES),
@@ -736,12 +824,27 @@ fn apply_cell<V: Vector, C: Cell>(
             V::load(from.as_ptr())
         });
         let constants = constants_of::<V, C>(cell, job.weights.constants(), block);
-        cell.forward::<V>(
-            C::Accumulators::<V>::load(sums.as_ptr()),
-            previous,
-            constants,
-        )
+        let sums = C::Accumulators::<V>::load(sums.as_ptr());
+        let update = if C::REGULARIZED {
+            job.regularization.update(stage.step, row, block)
+        } else {
+            None
+        };
+        let (new, kept) = cell.forward::<V>(sums, previous, constants, update);
+        (new, kept, previous)
     };
+    if C::REGULARIZED {
+        let one = V::splat(num_traits::One::one());
+        for state in 0..<C::States<V> as Registers<V>>::COUNT {
+            // SAFETY: the masks were checked, once a call.
+            let keep = unsafe { job.regularization.kept::<V>(state, stage.step, row, block) };
+            if let Some(keep) = keep {
+                let (old, fresh) = (previous.get(state), new.get(state));
+                let mixed = keep.mul_add(old, (one - keep) * fresh);
+                new.set(state, mixed.flush_tiny());
+            }
+        }
+    }
     // SAFETY: as above; nobody reads the new hidden state during the step.
     unsafe {
         let to = stage.to.write(at..at + V::LANES);

@@ -328,6 +328,12 @@ impl<'a, F: Float> SequenceMut<'a, F> {
         }
     }
 
+    /// Steps, rows, width.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.extent.steps, self.extent.rows, self.extent.width)
+    }
+
     /// The first so many columns, and the rest.
     ///
     /// # Panics

@@ -2,4 +2,5 @@
 
 pub mod linear;
 pub mod recurrent;
+pub mod regularization;
 pub mod stack;

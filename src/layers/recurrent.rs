@@ -6,7 +6,9 @@ use crate::cells::CellKind;
 use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
 use crate::error::Result;
 use crate::init::Role;
+use crate::memory::copied_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading, Writing};
+use crate::regularization::masks::{DrawnMask, multiply};
 use crate::simd::{InstructionSet, SimdFloat};
 
 /// The place of the forget gate among an LSTM's, whose order is i, f, g, o.
@@ -119,26 +121,44 @@ impl<F: SimdFloat> Recurrent<F> {
         {
             return Ok(Arc::clone(packed));
         }
-        let packed = Arc::new(PackedWeights::pack(
-            self.geometry,
-            MasterWeights {
-                input: masters.slice(self.input),
-                hidden: masters.slice(self.hidden),
-                biases: self
-                    .biases
-                    .map(|(input, hidden)| (masters.slice(input), masters.slice(hidden))),
-                constants: self.constants.map(|index| masters.slice(index)),
-            },
-        )?);
+        let packed = Arc::new(self.pack(masters, masters.slice(self.hidden))?);
         *self.packed.write().unwrap_or_else(PoisonError::into_inner) =
             Some((version, Arc::clone(&packed)));
         Ok(packed)
     }
 
-    /// Adds packed gradients to a gradient buffer of the module's layout.
+    /// The packed weights with recurrent weights times a mask.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
+    pub fn packed_masked(
+        &self,
+        masters: &Reading<'_, F>,
+        mask: &DrawnMask<F>,
+    ) -> Result<Arc<PackedWeights<F>>> {
+        let mut hidden = copied_vec(masters.slice(self.hidden))?;
+        multiply(&mut hidden, mask.elements());
+        Ok(Arc::new(self.pack(masters, &hidden)?))
+    }
+
+    /// Packs weights, with recurrent ones that may differ from the masters.
+    fn pack(&self, masters: &Reading<'_, F>, hidden: &[F]) -> Result<PackedWeights<F>> {
+        let biases = self.biases;
+        let weights = MasterWeights {
+            input: masters.slice(self.input),
+            hidden,
+            biases: biases.map(|(input, hidden)| (masters.slice(input), masters.slice(hidden))),
+            constants: self.constants.map(|index| masters.slice(index)),
+        };
+        PackedWeights::pack(self.geometry, weights)
+    }
+
+    /// Adds packed gradients to a gradient buffer of the module's layout, in which this direction's
+    /// are zero. `mask` is what the recurrent weights were multiplied by.
     pub fn add_gradients(
         &self,
         gradients: &PackedGradients<F>,
+        mask: Option<&DrawnMask<F>>,
         parameters: &Parameters<F>,
         buffer: &mut AlignedBuffer<F>,
     ) {
@@ -157,10 +177,13 @@ impl<F: SimdFloat> Recurrent<F> {
             let biases = self.biases.and_then(|_| parts.next().zip(parts.next()));
             gradients.unpack(MasterWeights {
                 input,
-                hidden,
+                hidden: &mut *hidden,
                 biases,
                 constants: parts.next(),
             });
+            if let Some(mask) = mask {
+                multiply(hidden, mask.elements());
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::random::{Purpose, Ticket};
 use crate::simd::{InstructionSet, SimdFloat};
 
 use super::recurrent::Recurrent;
+use super::regularization::{Rates, StackMasks};
 
 /// How the outputs of two directions become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +102,19 @@ impl StackConfig {
         }
     }
 
+    /// What the names of a direction's parameters end with.
+    #[must_use]
+    pub fn suffix(&self, layer: usize, direction: Direction) -> String {
+        match (self.naming, direction, self.is_bidirectional()) {
+            (Naming::Cell, ..) => String::new(),
+            (Naming::Layers, Direction::Backward, true) => format!("_l{layer}_reverse"),
+            (Naming::Layers, ..) => format!("_l{layer}"),
+        }
+    }
+
     /// Features of one layer's input.
-    fn layer_inputs(&self, layer: usize) -> usize {
+    #[must_use]
+    pub fn layer_inputs(&self, layer: usize) -> usize {
         if layer == 0 {
             self.input_size
         } else {
@@ -157,6 +169,7 @@ pub struct StackTape<F: Float> {
     version: u64,
     steps: Steps,
     layers: Vec<LayerTape<F>>,
+    masks: Option<StackMasks<F>>,
 }
 
 #[derive(Debug)]
@@ -181,12 +194,19 @@ impl<F: Float> StackTape<F> {
     pub fn steps(&self) -> &Steps {
         &self.steps
     }
+
+    /// The masks of the forward pass, if there were any.
+    #[must_use]
+    pub fn masks(&self) -> Option<&StackMasks<F>> {
+        self.masks.as_ref()
+    }
 }
 
 /// A stack of recurrent layers.
 #[derive(Debug)]
 pub struct Stack<F: Float> {
     config: StackConfig,
+    rates: Rates,
     /// By layer, then direction.
     directions: Vec<Recurrent<F>>,
     pool: Pool<F>,
@@ -224,11 +244,7 @@ impl<F: SimdFloat> Stack<F> {
         let mut directions = Vec::new();
         for layer in 0..config.num_layers {
             for &direction in config.directions() {
-                let suffix = match (config.naming, direction, config.is_bidirectional()) {
-                    (Naming::Cell, ..) => String::new(),
-                    (Naming::Layers, Direction::Backward, true) => format!("_l{layer}_reverse"),
-                    (Naming::Layers, ..) => format!("_l{layer}"),
-                };
+                let suffix = config.suffix(layer, direction);
                 let (inputs, hidden) = (config.layer_inputs(layer), config.hidden_size);
                 directions.push(Recurrent::new(
                     set,
@@ -250,10 +266,37 @@ impl<F: SimdFloat> Stack<F> {
         let parameters = Parameters::new(shapes)?;
         let stack = Self {
             config,
+            rates: Rates::none(config.num_layers),
             directions,
             pool: Pool::default(),
         };
         Ok((stack, parameters))
+    }
+
+    /// The stack with regularisation.
+    ///
+    /// # Panics
+    /// When there isn't a rate for each layer.
+    #[must_use]
+    pub fn with_rates(self, rates: Rates) -> Self {
+        assert_eq!(rates.zoneout.len(), self.config.num_layers);
+        Self { rates, ..self }
+    }
+
+    /// What is dropped or kept in training.
+    #[must_use]
+    pub fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// The masks of a training call over so many steps and rows.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn draw_masks(&self, ticket: Ticket, steps: &Steps) -> Result<StackMasks<F>> {
+        let padded = self.directions[0].geometry().padded_hidden();
+        let sizes = (steps.steps(), steps.rows());
+        StackMasks::draw(&self.config, &self.rates, ticket, sizes, padded, &self.pool)
     }
 
     /// Gives all parameters their initial values, one after the other from one generator.
@@ -303,7 +346,7 @@ impl<F: SimdFloat> Stack<F> {
     /// [`crate::error::Error::OutOfMemory`] when the allocator refuses.
     pub fn packed(&self, weights: &Reading<'_, F>) -> Result<Vec<Arc<PackedWeights<F>>>> {
         (0..self.config.num_layers)
-            .map(|layer| self.packed_layer(layer, weights))
+            .map(|layer| self.packed_layer(layer, weights, None))
             .collect::<Result<Vec<_>>>()
             .map(|layers| layers.concat())
     }
@@ -311,7 +354,7 @@ impl<F: SimdFloat> Stack<F> {
     /// The forward pass without a tape.
     ///
     /// `initial` has one slice a state, each (layers * directions, rows, hidden), or is empty for
-    /// zeros. `layout` is that of the output.
+    /// zeros. `layout` is that of the output. Without masks it is that of evaluation.
     ///
     /// # Errors
     /// Out of memory or interrupted.
@@ -321,6 +364,7 @@ impl<F: SimdFloat> Stack<F> {
         input: Sequence<'_, F>,
         initial: &[&[F]],
         steps: &Steps,
+        masks: Option<&StackMasks<F>>,
         layout: Layout,
         interrupt: &Interrupt<'_>,
     ) -> Result<Outcome<F>> {
@@ -328,6 +372,20 @@ impl<F: SimdFloat> Stack<F> {
         let mut lower: Option<Buffer<F>> = None;
         for layer in 0..self.config.num_layers {
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
+            let mut of_input = masks.into_iter().flat_map(|masks| masks.of_input(layer));
+            match &mut lower {
+                Some(values) => {
+                    for mask in of_input {
+                        let (whole, layout) = (&mut values[..], Layout::TimeMajor);
+                        mask.multiply(&mut SequenceMut::contiguous(whole, layout, sizes));
+                    }
+                }
+                None => {
+                    if let Some(mask) = of_input.next() {
+                        lower = Some(mask.product(&input, &self.pool)?);
+                    }
+                }
+            }
             let x = match &lower {
                 Some(values) => Sequence::contiguous(values, Layout::TimeMajor, sizes),
                 None => input,
@@ -335,13 +393,14 @@ impl<F: SimdFloat> Stack<F> {
             let pass = LayerPass {
                 weights,
                 steps,
+                masks,
                 layout: self.layer_layout(layer, layout),
                 interrupt,
             };
             let (output, _) = self.forward_layer(layer, x, &mut states, &pass, None)?;
             lower = output;
         }
-        self.outcome(lower, states)
+        self.outcome(lower, states, steps, masks, layout)
     }
 
     /// The forward pass, and what its backward pass will need.
@@ -354,6 +413,7 @@ impl<F: SimdFloat> Stack<F> {
         input: Sequence<'_, F>,
         initial: &[&[F]],
         steps: Steps,
+        masks: Option<StackMasks<F>>,
         layout: Layout,
         interrupt: &Interrupt<'_>,
     ) -> Result<(Outcome<F>, StackTape<F>)> {
@@ -368,15 +428,25 @@ impl<F: SimdFloat> Stack<F> {
         let mut top = None;
         for layer in 0..self.config.num_layers {
             let mut tapes = (0..self.config.directions().len())
-                .map(|_| {
+                .map(|index| {
                     let geometry = self.directions_of(layer)[0].geometry();
-                    Tape::new(geometry, &steps, &self.pool)
+                    let regularization = self.regularization(masks.as_ref(), layer, index);
+                    let drops = regularization.recurrent.is_some();
+                    Tape::new(geometry, &steps, drops, &self.pool)
                 })
                 .collect::<Result<Vec<_>>>()?;
             let sizes = (steps.steps(), steps.rows(), self.config.layer_inputs(layer));
+            for mask in masks.iter().flat_map(|masks| masks.of_input(layer)) {
+                mask.multiply(&mut SequenceMut::contiguous(
+                    &mut x,
+                    Layout::TimeMajor,
+                    sizes,
+                ));
+            }
             let pass = LayerPass {
                 weights,
                 steps: &steps,
+                masks: masks.as_ref(),
                 layout: self.layer_layout(layer, layout),
                 interrupt,
             };
@@ -398,12 +468,14 @@ impl<F: SimdFloat> Stack<F> {
                 factors,
             });
         }
+        let outcome = self.outcome(top, states, &steps, masks.as_ref(), layout)?;
         let tape = StackTape {
             version: weights.version(),
             steps,
             layers,
+            masks,
         };
-        Ok((self.outcome(top, states)?, tape))
+        Ok((outcome, tape))
     }
 
     /// The backward pass.
@@ -432,7 +504,15 @@ impl<F: SimdFloat> Stack<F> {
                 states.set(state, gradient);
             }
         }
-        let mut from_above = output_gradient;
+        let masks = tape.masks.as_ref();
+        let dropped = match (output_gradient, masks.and_then(StackMasks::of_output)) {
+            (Some(dy), Some(mask)) => Some((mask.product(&dy, &self.pool)?, dy.sizes())),
+            _ => None,
+        };
+        let mut from_above = match &dropped {
+            Some((dy, sizes)) => Some(Sequence::contiguous(dy, Layout::TimeMajor, *sizes)),
+            None => output_gradient,
+        };
         if !config.return_sequences
             && let Some(dy) = from_above.take()
         {
@@ -459,7 +539,7 @@ impl<F: SimdFloat> Stack<F> {
             };
             let layer_tape = &tape.layers[layer];
             let directions = self.directions_of(layer);
-            let packed = self.packed_layer(layer, weights)?;
+            let packed = self.packed_layer(layer, weights, masks)?;
             let mut gradients = directions
                 .iter()
                 .map(|direction| PackedGradients::zeroed(*direction.geometry(), &self.pool))
@@ -477,6 +557,7 @@ impl<F: SimdFloat> Stack<F> {
                     input: &layer_tape.input,
                     steps: &tape.steps,
                     direction: config.directions()[index],
+                    regularization: self.regularization(masks, layer, index),
                     output_gradient: own[index].as_ref().map(|own| own.sequence(steps, rows)),
                     state_gradient,
                     weight_gradients,
@@ -487,8 +568,15 @@ impl<F: SimdFloat> Stack<F> {
                 .zip(layout)
                 .map(|(dx, layout)| SequenceMut::contiguous(dx, layout, (steps, rows, inputs)));
             engine::backward(&mut calls, input_gradient, &self.pool, interrupt)?;
-            for (direction, gradients) in directions.iter().zip(&gradients) {
-                direction.add_gradients(gradients, parameters, &mut buffer);
+            for (index, (direction, gradients)) in directions.iter().zip(&gradients).enumerate() {
+                let mask = masks.and_then(|masks| masks.of_weights(layer, index));
+                direction.add_gradients(gradients, mask, parameters, &mut buffer);
+            }
+            if let Some((dx, layout)) = dx.as_mut().zip(layout) {
+                for mask in masks.into_iter().flat_map(|masks| masks.of_input(layer)) {
+                    let sizes = (steps, rows, inputs);
+                    mask.multiply(&mut SequenceMut::contiguous(dx, layout, sizes));
+                }
             }
             if layer > 0 {
                 upper = dx;
@@ -517,11 +605,31 @@ impl<F: SimdFloat> Stack<F> {
         &self,
         layer: usize,
         weights: &Reading<'_, F>,
+        masks: Option<&StackMasks<F>>,
     ) -> Result<Vec<Arc<PackedWeights<F>>>> {
-        self.directions_of(layer)
-            .iter()
-            .map(|direction| direction.packed(weights))
+        let directions = self.directions_of(layer).iter().enumerate();
+        directions
+            .map(|(index, direction)| {
+                match masks.and_then(|masks| masks.of_weights(layer, index)) {
+                    Some(mask) => direction.packed_masked(weights, mask),
+                    None => direction.packed(weights),
+                }
+            })
             .collect()
+    }
+
+    /// What regularises the steps of one direction: the masks of a training call, else what evaluation
+    /// does.
+    fn regularization<'a>(
+        &self,
+        masks: Option<&'a StackMasks<F>>,
+        layer: usize,
+        index: usize,
+    ) -> engine::Regularization<'a, F> {
+        match masks {
+            Some(masks) => masks.of_direction(layer, index),
+            None => self.rates.evaluation(layer),
+        }
     }
 
     /// Layers hand on their outputs time-major; the last one writes in the caller's layout.
@@ -558,7 +666,7 @@ impl<F: SimdFloat> Stack<F> {
         let hidden = config.hidden_size;
         let training = tapes.is_some();
         let wanted = config.return_sequences || layer + 1 < config.num_layers;
-        let packed = self.packed_layer(layer, pass.weights)?;
+        let packed = self.packed_layer(layer, pass.weights, pass.masks)?;
         let mut run = |outputs: [Option<SequenceMut<'_, F>>; 2]| {
             let mut tapes = tapes.as_deref_mut().map(|tapes| tapes.iter_mut());
             let mut calls: Vec<_> = states
@@ -572,6 +680,7 @@ impl<F: SimdFloat> Stack<F> {
                     direction: config.directions()[index],
                     states,
                     output,
+                    regularization: self.regularization(pass.masks, layer, index),
                     tape: tapes.as_mut().and_then(Iterator::next),
                 })
                 .collect();
@@ -640,9 +749,16 @@ impl<F: SimdFloat> Stack<F> {
     }
 
     /// Turns the last layer's output or final hidden states, and all states, into arrays.
-    fn outcome(&self, output: Option<Buffer<F>>, states: StateBuffers<F>) -> Result<Outcome<F>> {
+    fn outcome(
+        &self,
+        output: Option<Buffer<F>>,
+        states: StateBuffers<F>,
+        steps: &Steps,
+        masks: Option<&StackMasks<F>>,
+        layout: Layout,
+    ) -> Result<Outcome<F>> {
         let config = &self.config;
-        let output = if let Some(output) = output {
+        let mut output = if let Some(output) = output {
             output
         } else {
             let top = config.num_layers - 1;
@@ -663,6 +779,16 @@ impl<F: SimdFloat> Stack<F> {
             }
             merged
         };
+        if let Some(mask) = masks.and_then(StackMasks::of_output) {
+            let (rows, width) = (steps.rows(), config.output_size());
+            let count = if config.return_sequences {
+                steps.steps()
+            } else {
+                1
+            };
+            let sizes = (count, rows, width);
+            mask.multiply(&mut SequenceMut::contiguous(&mut output, layout, sizes));
+        }
         Ok(Outcome {
             output,
             states: states.into_arrays()?,
@@ -742,9 +868,10 @@ impl<F: SimdFloat> Stack<F> {
 }
 
 /// What the layers of one forward pass share.
-struct LayerPass<'a, F> {
+struct LayerPass<'a, F: Float> {
     weights: &'a Reading<'a, F>,
     steps: &'a Steps,
+    masks: Option<&'a StackMasks<F>>,
     layout: Layout,
     interrupt: &'a Interrupt<'a>,
 }

@@ -33,6 +33,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RNN, relu": {"kind": "RNN", "nonlinearity": "relu"},
     "RNN, relu, clip": {"kind": "RNN", "nonlinearity": "relu", "clip": 0.6},
 }
+# What regularises a call, each alone.
+REGULARIZATION: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.4},
+    "input dropout": {"input_dropout": 0.4},
+    "input dropout, per step": {"input_dropout": 0.4, "variational": False},
+    "recurrent dropout": {"recurrent_dropout": 0.4},
+    "recurrent dropout, per step": {"recurrent_dropout": 0.4, "variational": False},
+    "output dropout": {"output_dropout": 0.4},
+    "update dropout": {"update_dropout": 0.4},
+    "weight dropout": {"weight_dropout": 0.4},
+    "zoneout": {"zoneout": 0.3},
+    "zoneout, identity": {"zoneout": 0.3, "zoneout_eval": "identity"},
+}
 REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
 
 
@@ -58,10 +71,19 @@ def outputs_of(y: NDArray[Any], state: State, prefix: str = "") -> Arrays:
     return {f"{prefix}y": y, **named_state(state, prefix, "_n")}
 
 
+# What a reference doesn't need to know of a layer: its weights and the masks of a call tell.
+UNTOLD = ("input_size", "hidden_size", "bias", "dtype", "variational", "dropout")
+
+
 def reference_of(layer: rr.LSTM | rr.GRU | rr.RNN) -> Any:
-    """The reference with the weights and options of a layer."""
-    sizes = ("input_size", "hidden_size", "bias", "dtype")
-    options = {name: value for name, value in layer.config.items() if name not in sizes}
+    """The reference with the weights and options of a layer; one rate of zoneout for all layers."""
+    options = {
+        name: value
+        for name, value in layer.config.items()
+        if name not in UNTOLD and not name.endswith("_dropout")
+    }
+    if isinstance(options.get("zoneout"), list):
+        (options["zoneout"],) = set(options["zoneout"])
     return REFERENCES[type(layer).__name__](layer.state_dict(), **options)
 
 
@@ -76,10 +98,12 @@ class Case:
     dy: NDArray[Any] | None
     dhn: NDArray[Any] | None
     dcn: NDArray[Any] | None  # None without a cell state too
+    random_state: Any  # with which every forward pass draws the same masks
 
     def forward(self) -> tuple[NDArray[Any], State, Any]:
         """The layer's forward pass with a cache."""
         kept: tuple[NDArray[Any], State, Any]
+        rr.set_rng_state(self.random_state)
         kept = self.layer.forward_with_cache(self.x, self.state, **self.flags)
         return kept
 
@@ -95,6 +119,7 @@ class Case:
 
     def by_recurrust(self) -> tuple[Arrays, Arrays]:
         """Outputs and gradients by name, from recurrust."""
+        rr.set_rng_state(self.random_state)
         plain = self.layer(self.x, self.state, **self.flags)
         *kept, cache = self.forward()
         self.layer.zero_grad()
@@ -103,9 +128,11 @@ class Case:
         return outputs_of(*kept) | outputs_of(*plain, prefix="uncached "), gradients
 
     def by_reference(self) -> tuple[Arrays, Arrays]:
-        """Outputs and gradients by name, from the reference."""
+        """Outputs and gradients by name, from the reference, with the layer's masks."""
         reference = reference_of(self.layer)
-        y, state, tape = reference.forward(self.x, self.state, **self.flags)
+        *_, cache = self.forward()
+        masks = {"masks": cache.masks, "training": self.layer.training}
+        y, state, tape = reference.forward(self.x, self.state, **self.flags, **masks)
         dstates = (self.dhn, self.dcn) if isinstance(self.layer, rr.LSTM) else (self.dhn,)
         back = reference.backward(tape, self.dy, *dstates)
         initial = (back.h0, back.c0) if isinstance(self.layer, rr.LSTM) else back.h0
@@ -153,4 +180,5 @@ def make_case(
         normal(*output) if "y" in loss_on else None,
         normal(*states) if "h" in loss_on else None,
         normal(*states) if pair and "c" in loss_on else None,
+        rr.get_rng_state(),
     )

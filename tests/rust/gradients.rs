@@ -84,6 +84,7 @@ impl Case {
                 self.input(x),
                 &[&states[0], &states[1]],
                 &self.steps,
+                None,
                 Layout::TimeMajor,
                 &Interrupt::never(),
             )
@@ -104,6 +105,7 @@ impl Case {
                 self.input(&self.x),
                 &[&self.states[0], &self.states[1]],
                 self.steps.clone(),
+                None,
                 Layout::TimeMajor,
                 &Interrupt::never(),
             )
@@ -281,6 +283,7 @@ fn instruction_sets_agree() {
                         Sequence::contiguous(&x, Layout::TimeMajor, sizes),
                         &[],
                         &Steps::dense(steps, rows),
+                        None,
                         Layout::TimeMajor,
                         &Interrupt::never(),
                     )
@@ -322,6 +325,7 @@ fn strides_do_not_change_the_result() {
                 input,
                 &[],
                 &case.steps,
+                None,
                 Layout::TimeMajor,
                 &Interrupt::never(),
             )
@@ -349,6 +353,7 @@ fn an_interrupt_stops_both_passes() {
         case.input(&case.x),
         &states,
         &case.steps,
+        None,
         Layout::TimeMajor,
         &interrupt,
     );

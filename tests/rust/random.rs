@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use ndarray_rand::rand::Rng;
-use recurrust::random::{self, Purpose, Ticket, shuffled};
+use recurrust::random::{self, Purpose, Ticket, Words, shuffled};
 
 /// The stream belongs to the process, and tests run in parallel.
 static STREAM: Mutex<()> = Mutex::new(());
@@ -52,4 +52,20 @@ fn shuffling_is_a_permutation_that_depends_on_the_epoch() {
     assert_eq!(order, shuffled(100, 1, 0));
     assert_ne!(order, shuffled(100, 1, 1));
     assert_ne!(order, shuffled(100, 2, 0));
+}
+
+#[test]
+fn words_are_those_of_the_paper() {
+    // The known answers that come with the authors' implementation, Random123.
+    for (key, place, expected) in [
+        ([0; 2], [0; 2], [0x6b20_0159, 0x99ba_4efe]),
+        ([u32::MAX; 2], [u32::MAX; 2], [0x1cb9_96fc, 0xbb00_2be7]),
+        (
+            [0x1319_8a2e, 0x0370_7344],
+            [0x243f_6a88, 0x85a3_08d3],
+            [0xc492_3a9c, 0x483d_f7a0],
+        ),
+    ] {
+        assert_eq!(Words::of_key(key).at(place), expected);
+    }
 }

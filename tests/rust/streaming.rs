@@ -72,6 +72,7 @@ fn check_steps<F: SimdFloat>(set: InstructionSet, config: StackConfig, rows: usi
             Sequence::contiguous(&x, Layout::TimeMajor, (STEPS, rows, INPUTS)),
             &[&initial[0], &initial[1]],
             &Steps::dense(STEPS, rows),
+            None,
             Layout::TimeMajor,
             &Interrupt::never(),
         )
