@@ -540,15 +540,15 @@ class TestAveraging:
         assert kind in _PLAIN_MEANS
         pred, target = np.zeros((3, 4, 2)), np.ones((3, 4, 2))
         assert loss.total_weight(pred, target) == 24.0
-        assert total_weight(loss, Measured(0.0, pred, target, {})) == 24.0
+        assert total_weight(loss, Measured(0.0, pred, target, {}, True)) == 24.0
 
         class Counting(kind):
             def total_weight(self, *arguments, **keywords):
                 return 2 * super().total_weight(*arguments, **keywords)
 
-        assert total_weight(Counting(**options), Measured(0.0, pred, target, {})) == 48.0
+        assert total_weight(Counting(**options), Measured(0.0, pred, target, {}, True)) == 48.0
         weights = {"sample_weight": np.array([1.0, 0.5, 0.0])}
-        assert total_weight(loss, Measured(0.0, pred, target, weights)) == 1.5 * 8
+        assert total_weight(loss, Measured(0.0, pred, target, weights, True)) == 1.5 * 8
 
     def test_sums_add_up(self):
         x, y = arrays()

@@ -683,23 +683,33 @@ class Trainer:
     def _learn(self, batch: Batch, run: Run, where: str) -> float:
         """Train on one batch and return its loss."""
         if self.tbptt is None:
-            measured, _ = self._step(batch, run, where)
+            measured, taken, _ = self._step(batch, run, where)
+            if taken and self.metrics:
+                run.tally.keep([measured])
             return measured.value
         tally = Tally()
+        windows: list[passes.Measured] = []
         state: Sequence[Any] | None = None
         for index, window in enumerate(batch.windows(self.tbptt)):
-            measured, state = self._step(window, run, f"{where}, window {index}", state)
-            tally.add(measured, self.loss, keep=False)
+            measured, taken, state = self._step(window, run, f"{where}, window {index}", state)
+            if taken:
+                tally.add(measured, self.loss)
+                windows.append(measured)
+        if self.metrics:
+            run.tally.keep(windows)
         return tally.loss
 
     def _step(
         self, batch: Batch, run: Run, where: str, state: Sequence[Any] | None = None
-    ) -> tuple[passes.Measured, Sequence[Any]]:
-        """Take one step, or let the batch have its part in one; return loss and final states."""
+    ) -> tuple[passes.Measured, bool, Sequence[Any]]:
+        """Take one step, or let the batch have its part in one, unless it must be skipped.
+
+        Returns the loss, whether it counts, and the network's states at the end.
+        """
         parameters = list(self.network.parameters())
         _core.zero_grad_(parameters)
-        measured, per_step, state = passes.backward(self.network, self.loss, batch, state)
-        if self.tbptt is not None and not per_step:
+        measured, state = passes.backward(self.network, self.loss, batch, state)
+        if self.tbptt is not None and not measured.per_step:
             raise ConfigError(
                 "tbptt needs a model with an output for every step, but the outputs have shape "
                 f"{measured.pred.shape} for inputs of shape {batch.x.shape}"
@@ -712,13 +722,13 @@ class Trainer:
             problem = self._clip(parameters, None if accumulating else self.clip_norm)
         if problem is not None:
             self._skip(run, problem, where)
-            return measured, state
-        run.tally.add(measured, self.loss, keep=bool(self.metrics))
+            return measured, False, state
+        run.tally.add(measured, self.loss)
         if accumulating:
             run.accumulation.add(parameters, measured, self.loss)
         else:
             self._update(measured.value)
-        return measured, state
+        return measured, True, state
 
     def _finish_group(self, run: Run, where: str) -> None:
         """Take the step of the batches that were accumulated, if there are any."""
@@ -765,7 +775,9 @@ class Trainer:
         tally = Tally()
         for rows in slices(len(samples), batch_size):
             measured = passes.measure(self.network, self.loss, samples.batch(rows))
-            tally.add(measured, self.loss, keep=bool(self.metrics))
+            tally.add(measured, self.loss)
+            if self.metrics:
+                tally.keep([measured])
         return tally.result(self.metrics)
 
 

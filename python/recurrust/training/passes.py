@@ -24,6 +24,8 @@ class Measured(NamedTuple):
     target: Any
     # The keywords that tell the loss which elements count how much: mask, sample_weight.
     weights: dict[str, NDArray[Any]]
+    # Whether there is an output for every step.
+    per_step: bool
 
 
 def predict(network: Sequential, batch: Batch) -> tuple[NDArray[Any], bool]:
@@ -37,20 +39,18 @@ def measure(network: Sequential, loss: Loss, batch: Batch) -> Measured:
     pred, per_step = predict(network, batch)
     weights = _weights(batch, per_step)
     call: Callable[..., Any] = loss
-    return Measured(float(call(pred, batch.y, **weights)), pred, batch.y, weights)
+    return Measured(float(call(pred, batch.y, **weights)), pred, batch.y, weights, per_step)
 
 
 def backward(
     network: Sequential, loss: Loss, batch: Batch, state: Sequence[Any] | None = None
-) -> tuple[Measured, bool, Sequence[Any]]:
+) -> tuple[Measured, Sequence[Any]]:
     """Add the loss's gradients to those of the parameters.
 
     Returns
     -------
     measured : Measured
         The loss; where it is not finite, no gradients were added.
-    per_step : bool
-        Whether there is an output for every step.
     state : sequence
         The network's states at the end, given those at the start.
     """
@@ -60,12 +60,12 @@ def backward(
     pred, per_step = _samples_first(network, y, batch)
     weights = _weights(batch, per_step)
     value, gradient = loss.value_and_grad(pred, batch.y, **weights)
-    measured = Measured(float(value), pred, batch.y, weights)
+    measured = Measured(float(value), pred, batch.y, weights, per_step)
     if math.isfinite(measured.value):
         if per_step and _time_major(network):
             gradient = gradient.swapaxes(0, 1)
         network.backward(gradient, cache=cache, input_grad=False)
-    return measured, per_step, final
+    return measured, final
 
 
 def _time_major(network: Sequential) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,15 @@ _PLAIN_MEANS = (
 )
 
 
+class _Seen(NamedTuple):
+    """Predictions and targets of some samples, for the metrics."""
+
+    pred: NDArray[Any]
+    target: NDArray[Any]
+    # Whether they have steps on axis 1; else the valid steps of all samples stand on axis 0.
+    steps: bool
+
+
 class Tally:
     """Puts the losses of batches together to that of all their samples, and the metrics.
 
@@ -40,11 +49,10 @@ class Tally:
         self._sum = 0.0
         self._weight = 0.0
         self._batches = 0
-        self._pred: list[NDArray[Any]] = []
-        self._target: list[NDArray[Any]] = []
+        self._seen: list[_Seen] = []
 
-    def add(self, measured: Measured, loss: Loss, *, keep: bool) -> None:
-        """Add a batch; keep its predictions and targets if there are metrics."""
+    def add(self, measured: Measured, loss: Loss) -> None:
+        """Add the loss of a batch, or of a part of it."""
         self._batches += 1
         weight = total_weight(loss, measured)
         if weight is None:
@@ -53,12 +61,20 @@ class Tally:
             self._weight += weight
             # A batch without any valid element has no mean.
             self._sum += measured.value * weight if weight != 0 else 0.0
-        if keep:
-            valid = measured.weights.get("mask")
-            self._pred.append(measured.pred if valid is None else measured.pred[valid])
-            # The target may be a view of memory that its owner uses again.
-            target = measured.target
-            self._target.append(np.array(target) if valid is None else target[valid])
+
+    def keep(self, windows: Sequence[Measured]) -> None:
+        """Keep a batch for the metrics; it may have been cut along its steps."""
+        if not windows:
+            return
+        first = windows[0]
+        # Copies: the targets may be views of memory that its owner uses again.
+        pred = _along_steps([window.pred for window in windows])
+        target = _along_steps([window.target for window in windows])
+        if "mask" in first.weights:
+            valid = _along_steps([window.weights["mask"] for window in windows])
+            self._seen.append(_Seen(pred[valid], target[valid], False))
+        else:
+            self._seen.append(_Seen(pred, target, first.per_step))
 
     @property
     def loss(self) -> float:
@@ -70,10 +86,14 @@ class Tally:
     def result(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Return loss and metrics of all batches; NaN if there was none."""
         values = {"loss": self.loss}
-        if metrics and self._batches == 0:
+        if metrics and not self._seen:
             return values | dict.fromkeys(metrics, math.nan)
         if metrics:
-            pred, target = np.concatenate(self._pred), np.concatenate(self._target)
+            seen = self._seen
+            if len({(one.pred.shape[1:], one.target.shape[1:]) for one in seen}) > 1:
+                seen = [_flat(one) for one in seen]  # batches of different numbers of steps
+            pred = np.concatenate([one.pred for one in seen])
+            target = np.concatenate([one.target for one in seen])
             for name, metric in metrics.items():
                 values[name] = float(metric(pred, target))
         return values
@@ -84,8 +104,7 @@ class Tally:
             "sum": self._sum,
             "weight": self._weight,
             "batches": self._batches,
-            "pred": _joined(self._pred),
-            "target": _joined(self._target),
+            "seen": [list(one) for one in _joined(self._seen)],
         }
 
     @classmethod
@@ -95,8 +114,7 @@ class Tally:
         tally._sum = float(state["sum"])
         tally._weight = float(state["weight"])
         tally._batches = int(state["batches"])
-        tally._pred = list(state["pred"])
-        tally._target = list(state["target"])
+        tally._seen = [_Seen(*one) for one in state["seen"]]
         return tally
 
 
@@ -115,7 +133,26 @@ def total_weight(loss: Loss, measured: Measured) -> float | None:
     return float(elements.sum())
 
 
-def _joined(parts: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def _along_steps(windows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return a copy of arrays put together along axis 1; of one alone, whatever its axes."""
+    return np.concatenate(windows, axis=1) if len(windows) > 1 else np.array(windows[0])
+
+
+def _flat(seen: _Seen) -> _Seen:
+    """Put the steps of all samples on axis 0."""
+    if not seen.steps:
+        return seen
+    pred, target = (array.reshape(-1, *array.shape[2:]) for array in (seen.pred, seen.target))
+    return _Seen(pred, target, False)
+
+
+def _joined(parts: Sequence[_Seen]) -> Iterator[_Seen]:
     """Put neighbours that are alike together: a file needs a name for each array."""
-    runs = groupby(parts, key=lambda part: (part.dtype, part.shape[1:]))
-    return [np.concatenate(list(run)) for _, run in runs]
+
+    def kind(one: _Seen) -> tuple[Any, ...]:
+        pred, target = one.pred, one.target
+        return pred.dtype, pred.shape[1:], target.dtype, target.shape[1:], one.steps
+
+    for key, run in groupby(parts, kind):
+        pred, target, _ = zip(*run, strict=True)
+        yield _Seen(np.concatenate(pred), np.concatenate(target), key[-1])
