@@ -142,10 +142,10 @@ def test_options_that_gather_something_within_an_epoch(tmp_path):
         whole = build([Saving(tmp_path)], seed=3, every="batch", **options)
         expected = train(whole, 2)
         final = state_of(whole, tmp_path / "final")
-        for batch in range(BATCHES):
+        for epoch, batch in np.ndindex(2, BATCHES):
             resumed = build([Saving(tmp_path)], every="batch", **options)
-            resumed.load_checkpoint(tmp_path / f"0-{batch}")
-            assert dict(train(resumed, 2)) == dict(expected)
+            resumed.load_checkpoint(tmp_path / f"{epoch}-{batch}")
+            assert dict(train(resumed, 2 - epoch)) == dict(expected)
             assert state_of(resumed, tmp_path / "again") == final
 
 

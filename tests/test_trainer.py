@@ -806,6 +806,42 @@ class TestNonFinite:
         for name, array in clean.network.state_dict().items():
             np.testing.assert_array_equal(trainer.network.state_dict()[name], array)
 
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize("weighted", [True, False])
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            lambda: rr.LSTM(2, 4, batch_first=True, dtype="float64", seed=1),
+            lambda: rr.LSTM(2, 4, batch_first=True, dtype="float64", seed=1, clip=1.0),
+            lambda: rr.LSTM(2, 4, batch_first=True, dtype="float64", seed=1, peephole=True),
+            lambda: rr.GRU(2, 4, batch_first=True, dtype="float64", seed=1, clip=1.0),
+            lambda: rr.RNN(2, 4, batch_first=True, dtype="float64", seed=1, nonlinearity="relu"),
+            lambda: rr.RNN(2, 4, batch_first=True, dtype="float64", seed=1, clip=1.0),
+            lambda: rr.Linear(2, 4, dtype="float64", seed=1),
+        ],
+    )
+    def test_data_that_are_not_finite_never_reach_the_weights(self, layer, weighted, value):
+        # Not even where the loss stays finite: gates saturate, and weights of 0 hide samples.
+        x, y = arrays(4)
+        x[1, 2, 0] = value
+        weights = [1.0, 0.0, 1.0, 1.0] if weighted else None
+        model = rr.Sequential(layer(), rr.Linear(4, 1, dtype="float64", seed=2))
+        optimizer = rr.Adam(model.parameters(), lr=0.1)
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, on_nonfinite="skip", seed=0)
+        before = model.state_dict()
+        options = {"sample_weight": weights, "check_finite": False, "verbose": 0}
+        assert trainer.fit(x, y, epochs=1, **options)["skipped"] == [1.0]
+        assert optimizer.state_dict()["state"] == {}
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+        with pytest.raises(rr.NonFiniteError, match=r"x is .* at row 1, step 2, column 0"):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        trainer.on_nonfinite = "raise"
+        with pytest.raises(rr.NonFiniteError, match="the weights are untouched"):
+            trainer.fit(x, y, epochs=1, **options)
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+
     def test_all_skipped(self):
         x, y = arrays()
         trainer = make_trainer(on_nonfinite="skip", loss=BrokenLoss(value=math.nan))

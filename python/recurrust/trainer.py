@@ -95,7 +95,8 @@ class Trainer:
         What to call while training.
     metrics : iterable of callables, or mapping of str to callable
         Functions of predictions and targets that return a number. They see all valid steps or
-        samples of an epoch or data set at once. In an iterable each goes by its own name.
+        samples of an epoch or data set at once, samples on axis 0; where lengths differ, the
+        valid steps of all samples stand there. In an iterable each goes by its own name.
     on_nonfinite : {"raise", "skip"}, default "raise"
         What to do about a loss or gradient that is not finite: raise `NonFiniteError`, or skip
         the step and count it in the history as "skipped". Weights, optimizer and schedule are
