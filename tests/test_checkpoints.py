@@ -683,6 +683,28 @@ class TestGoingOn:
         for name, array in resumed.network.state_dict().items():
             np.testing.assert_array_equal(array, best[2][name])
 
+    def test_a_run_that_was_saved_after_its_last_epoch_only_has_to_end(self, tmp_path):
+        x, y = arrays()
+        path = tmp_path / "checkpoint"
+
+        class Worsening(Saving):
+            def on_epoch_end(self, trainer, epoch, values):
+                trainer.optimizer.lr = 5.0
+                trainer.save_checkpoint(path)
+
+        callbacks = [Worsening(path), Stopping("loss", patience=9)]
+        trainer = build(callbacks=callbacks)
+        expected = trainer.fit(x, y, epochs=3, verbose=0)
+        assert callbacks[1].best_epoch < 3
+        resumed = build(callbacks=[Worsening(path), Stopping("loss", patience=9)])
+        resumed.load_checkpoint(path)
+        history = resumed.fit(x, y, epochs=3 - resumed.epoch, verbose=0)
+        assert dict(history) == dict(expected)
+        for name, array in trainer.network.state_dict().items():
+            np.testing.assert_array_equal(resumed.network.state_dict()[name], array)
+        with pytest.raises(rr.ConfigError, match="epochs must be at least 1, got 0"):
+            resumed.fit(x, y, epochs=0, verbose=0)
+
     def test_a_run_that_could_not_begin_is_still_to_go_on(self, tmp_path):
         path = tmp_path / "checkpoint"
 

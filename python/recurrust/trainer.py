@@ -234,7 +234,8 @@ class Trainer:
         y : array_like or list of array_like, optional
             Targets, samples on axis 0, in the shape that the loss wants.
         epochs : int
-            How many further epochs to train, at least 1.
+            How many further epochs to train, at least 1; 0 will do to end a run that was saved
+            after its last epoch.
         batch_size : int, default 32
             Samples per step; the last batch of an epoch may be smaller. Of the validation data
             only where batches are given.
@@ -281,7 +282,7 @@ class Trainer:
         """
         if self._run is not None:
             raise StateError("fit is running already")
-        epochs = require_integer("epochs", epochs, 1)
+        epochs = require_integer("epochs", epochs, 1 if self._resumed is None else 0)
         batch_size = require_integer("batch_size", batch_size, 1)
         if verbose not in (0, 1, 2):
             raise ConfigError(f"verbose must be 0, 1 or 2, got {verbose!r}")

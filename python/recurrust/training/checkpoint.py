@@ -72,6 +72,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any], source: str) -> None:
             "epoch": int(state["epoch"]),
             "_stopping": bool(state["stopping"]),
             "history": history,
+            "interrupted": False,
             "_resumed": run,
         }
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
