@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from recurrust import _core
 from recurrust._arguments import (
     require_choice,
     require_integer,
@@ -19,11 +17,9 @@ from recurrust._arguments import (
     require_seed,
 )
 from recurrust.callbacks import LinePrinter, ProgressBar
-from recurrust.exceptions import ConfigError, NonFiniteError, StateError
+from recurrust.exceptions import ConfigError, StateError
 from recurrust.history import History
 from recurrust.sequential import Layer, Sequential
-from recurrust.training import passes
-from recurrust.training.accumulation import Accumulation
 from recurrust.training.arguments import (
     callbacks_of,
     metrics_by_name,
@@ -36,11 +32,14 @@ from recurrust.training.arguments import (
     validation_parts,
 )
 from recurrust.training.batches import Batches, GivenBatches, SampleBatches, slices
-from recurrust.training.checkpoint import capture, differences, load_state, restore, state_of
-from recurrust.training.run import Event, Run
-from recurrust.training.samples import Batch, Samples, samples_for
+from recurrust.training.checkpoint import capture, restore
+from recurrust.training.evaluation import evaluate
+from recurrust.training.loop import train, under_way
+from recurrust.training.passes import modes_restored, predict
+from recurrust.training.run import Run
+from recurrust.training.samples import Samples, samples_for
 from recurrust.training.state_file import read_state, write_state
-from recurrust.training.tally import Tally
+from recurrust.training.step import finish_group, learn
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -314,8 +313,9 @@ class Trainer:
             callbacks.append(ProgressBar())
         elif verbose == 2:
             callbacks.append(LinePrinter())
-        with self._run_of(batches, self._quantities(validation is not None), callbacks, epochs):
-            self._train(batches, validation, epochs, batch_size, callbacks)
+        names = self._quantities(validation is not None)
+        with under_way(self, batches, names, callbacks, epochs) as run:
+            train(self, run, batches, validation, callbacks, epochs=epochs, batch_size=batch_size)
         if self.interrupted and verbose > 0:
             done = len(self.history.epochs)
             print(f"interrupted in epoch {self.epoch + 1}; epochs in the history: {done}")
@@ -358,8 +358,8 @@ class Trainer:
         """
         batch_size = require_integer("batch_size", batch_size, 1)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
-        with _modes_restored(self.network):
-            return self._evaluate(samples, batch_size)
+        with modes_restored(self.network):
+            return evaluate(self.network, self.loss, self.metrics, samples, batch_size)
 
     def predict(
         self, x: Any, *, batch_size: int = 256, lengths: ArrayLike | None = None
@@ -387,11 +387,11 @@ class Trainer:
         batch_size = require_integer("batch_size", batch_size, 1)
         samples = samples_for(self.network, x, None, lengths)
         result: NDArray[Any] | None = None
-        with _modes_restored(self.network):
+        with modes_restored(self.network):
             self.network.eval()
             for rows in slices(len(samples), batch_size):
                 batch = samples.batch(rows)
-                pred, per_step = passes.predict(self.network, batch)
+                pred, per_step = predict(self.network, batch)
                 if per_step and batch.lengths is not None:
                     valid = batch.valid_steps
                     pred = np.where(valid.reshape(valid.shape + (1,) * (pred.ndim - 2)), pred, 0)
@@ -438,12 +438,12 @@ class Trainer:
         """
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         run = Run({})
-        with _modes_restored(self.network):
+        with modes_restored(self.network):
             self.network.train()
             self._stepping = True
             try:
-                loss = self._learn(samples.batch(slice(None)), run, "")
-                self._finish_group(run, "")
+                loss = learn(self, samples.batch(slice(None)), run, "")
+                finish_group(self, run, "")
             finally:
                 self._stepping = False
         return loss
@@ -556,242 +556,3 @@ class Trainer:
         measured = ["loss", *self.metrics]
         names = [*measured, *(f"val_{name}" for name in measured if validated), "lr"]
         return [*names, "skipped"] if self.on_nonfinite == "skip" else names
-
-    @contextlib.contextmanager
-    def _run_of(
-        self, batches: Batches, names: list[str], callbacks: Sequence[Callback], epochs: int
-    ) -> Iterator[None]:
-        """Begin a run of `fit`, or go on with that of a checkpoint, and end it."""
-        resumed = self._resumed
-        if resumed is None:
-            self.history = History(names)
-            self._stopping = False
-        else:
-            self._require_same_run(resumed, batches, names)
-        # Callbacks forget their states when a run begins.
-        kept = [(one, state_of(one)) for one in self.callbacks if resumed is not None]
-        self.interrupted = False
-        try:
-            with _modes_restored(self.network), contextlib.ExitStack() as ends:
-                for callback in callbacks:
-                    callback.on_train_begin(self, epochs)
-                    ends.callback(callback.on_train_end, self)
-                for callback, state in kept:
-                    load_state(callback, state)
-                self._run, self._resumed = resumed or Run(dict(batches.description)), None
-                try:
-                    yield
-                except KeyboardInterrupt:
-                    self.interrupted = True
-                finally:
-                    self._run, self._stepping = None, False
-        except BaseException:
-            if self._resumed is not None:  # it didn't come to that
-                for callback, state in kept:
-                    load_state(callback, state)
-            raise
-
-    def _require_same_run(self, run: Run, batches: Batches, names: list[str]) -> None:
-        """Raise unless a run from a checkpoint can go on with some batches."""
-        expected = {"history": list(self.history)}
-        got: dict[str, Any] = {"history": names}
-        if run.batch > 0:
-            expected, got = expected | run.data, got | dict(batches.description)
-        found = differences(expected, got)
-        if found:
-            listed = "\n  ".join(found)
-            raise ConfigError(
-                f"the run from the checkpoint can't go on with these data:\n  {listed}\n"
-                "Give it the same, or build a new trainer of the same model and optimizer"
-            )
-
-    def _train(
-        self,
-        batches: Batches,
-        validation: Samples | None,
-        epochs: int,
-        batch_size: int,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        """Train for some epochs, from where the run is."""
-        run = self._run
-        assert run is not None
-        resumed_between_epochs = run.batch == 0 and len(self.history.epochs) > 0
-        if run.event is not None:
-            event = run.event
-            own = callbacks[: len(self.callbacks)]  # whoever shows the progress was not there
-            self._tell(run, own, event.hook, *event.arguments, heard=event.heard)
-        if resumed_between_epochs and self._stopping:
-            return
-        for _ in range(epochs):
-            values = self._train_epoch(run, batches, callbacks)
-            if validation is not None:
-                measured = self._evaluate(validation, batch_size)
-                values |= {f"val_{name}": value for name, value in measured.items()}
-            self._stepping = True
-            if self.scheduler is not None and self.schedule_every == "epoch":
-                self.scheduler.step(values.get("val_loss", values["loss"]))
-            self.epoch += 1
-            run.batch = 0
-            self.history.append(self.epoch, values)
-            self._stepping = False
-            recorded = {name: values[name] for name in self.history}
-            self._tell(run, callbacks, "on_epoch_end", self.epoch, recorded)
-            if self._stopping:
-                return
-
-    def _train_epoch(
-        self, run: Run, batches: Batches, callbacks: Sequence[Callback]
-    ) -> dict[str, float]:
-        """Train for what is left of an epoch; return what the history records of its training."""
-        if run.batch == 0:
-            run.begin_epoch(float(self.optimizer.lr))
-        self.network.train()
-        where = f" in epoch {self.epoch + 1}, batch "
-        for batch in batches.epoch(self.epoch, run.batch):
-            self._stepping = True
-            loss = self._learn(batch, run, f"{where}{run.batch}")
-            run.batch += 1
-            if run.batch % self.accumulate_grad_batches == 0:
-                self._finish_group(run, f"{where}{run.batch - 1}")
-            self._stepping = False
-            self._tell(run, callbacks, "on_batch_end", run.batch - 1, loss)
-        self._stepping = True
-        self._finish_group(run, f"{where}{run.batch - 1}")
-        self._stepping = False
-        return {
-            "lr": run.lr,
-            **run.tally.result(self.metrics),
-            "skipped": float(run.skipped),
-        }
-
-    def _tell(
-        self,
-        run: Run,
-        callbacks: Sequence[Callback],
-        hook: str,
-        *arguments: Any,
-        heard: int = 0,
-    ) -> None:
-        """Call a hook of all callbacks but the first ones, which have heard of it already.
-
-        A checkpoint that one of them writes notes who has not, so that they will.
-        """
-        for index, callback in enumerate(callbacks[heard:], heard):
-            run.event = Event(hook, list(arguments), index + 1)
-            getattr(callback, hook)(self, *arguments)
-        run.event = None
-
-    def _learn(self, batch: Batch, run: Run, where: str) -> float:
-        """Train on one batch and return its loss."""
-        if self.tbptt is None:
-            measured, taken, _ = self._step(batch, run, where)
-            if taken and self.metrics:
-                run.tally.keep([measured])
-            return measured.value
-        tally = Tally()
-        windows: list[passes.Measured] = []
-        state: Sequence[Any] | None = None
-        for index, window in enumerate(batch.windows(self.tbptt)):
-            measured, taken, state = self._step(window, run, f"{where}, window {index}", state)
-            if taken:
-                tally.add(measured, self.loss)
-                windows.append(measured)
-        if self.metrics:
-            run.tally.keep(windows)
-        return tally.loss
-
-    def _step(
-        self, batch: Batch, run: Run, where: str, state: Sequence[Any] | None = None
-    ) -> tuple[passes.Measured, bool, Sequence[Any]]:
-        """Take one step, or let the batch have its part in one, unless it must be skipped.
-
-        Returns the loss, whether it counts, and the network's states at the end.
-        """
-        parameters = list(self.network.parameters())
-        _core.zero_grad_(parameters)
-        measured, state = passes.backward(self.network, self.loss, batch, state)
-        if self.tbptt is not None and not measured.per_step:
-            raise ConfigError(
-                "tbptt needs a model with an output for every step, but the outputs have shape "
-                f"{measured.pred.shape} for inputs of shape {batch.x.shape}"
-            )
-        accumulating = self.accumulate_grad_batches > 1
-        problem = None
-        if not math.isfinite(measured.value):
-            problem = f"the loss is {measured.value}"
-        else:
-            problem = self._clip(parameters, None if accumulating else self.clip_norm)
-        if problem is not None:
-            self._skip(run, problem, where)
-            return measured, False, state
-        run.tally.add(measured, self.loss)
-        if accumulating:
-            run.accumulation.add(parameters, measured, self.loss)
-        else:
-            self._update(measured.value)
-        return measured, True, state
-
-    def _finish_group(self, run: Run, where: str) -> None:
-        """Take the step of the batches that were accumulated, if there are any."""
-        group, run.accumulation = run.accumulation, Accumulation()
-        if group.batches == 0:
-            return
-        parameters = list(self.network.parameters())
-        loss = group.apply(parameters)
-        problem = self._clip(parameters, self.clip_norm)
-        if problem is None:
-            self._update(loss)
-        else:
-            self._skip(run, problem, where)
-
-    def _update(self, loss: float) -> None:
-        """Move the weights along their gradients."""
-        self.optimizer.step()
-        if self.scheduler is not None and self.schedule_every == "batch":
-            self.scheduler.step(loss)
-
-    def _skip(self, run: Run, problem: str, where: str) -> None:
-        """Count a step that can't be taken, or raise."""
-        if self.on_nonfinite == "raise":
-            raise NonFiniteError(
-                f"{problem}{where}; the weights are untouched. A lower learning rate, clip_norm "
-                "or scaled data may help"
-            )
-        run.skipped += 1
-
-    def _clip(self, parameters: list[_core.Parameter], limit: float | None) -> str | None:
-        """Scale the gradients down to a norm; return which is not finite, if any is."""
-        greatest = math.inf if limit is None else limit
-        try:
-            _core.clip_grad_norm_(parameters, greatest, error_if_nonfinite=True)
-        except NonFiniteError:
-            for name, parameter in self.model.named_parameters():
-                if not np.isfinite(parameter.grad).all():
-                    return f"the gradient of {name} is not finite"
-            raise
-        return None
-
-    def _evaluate(self, samples: Samples, batch_size: int) -> dict[str, float]:
-        self.network.eval()
-        tally = Tally()
-        for rows in slices(len(samples), batch_size):
-            measured = passes.measure(self.network, self.loss, samples.batch(rows))
-            tally.add(measured, self.loss)
-            if self.metrics:
-                tally.keep([measured])
-        return tally.result(self.metrics)
-
-
-@contextlib.contextmanager
-def _modes_restored(network: Sequential) -> Iterator[None]:
-    """Put every layer back into the mode that it had."""
-    modes = [getattr(layer, "training", True) for layer in network]
-    try:
-        yield
-    finally:
-        for layer, training in zip(network, modes, strict=True):
-            if training:
-                layer.train()
-            else:
-                layer.eval()

@@ -1,9 +1,10 @@
-"""How a batch goes through a network, and what the loss makes of it."""
+"""How data go through a network, and what the loss makes of them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from recurrust.training.protocols import Loss
     from recurrust.training.samples import Batch
 
-__all__ = ["Measured", "backward", "measure", "predict"]
+__all__ = ["Measured", "backward", "measure", "modes_restored", "predict"]
 
 
 class Measured(NamedTuple):
@@ -66,6 +67,20 @@ def backward(
             gradient = gradient.swapaxes(0, 1)
         network.backward(gradient, cache=cache, input_grad=False)
     return measured, final
+
+
+@contextlib.contextmanager
+def modes_restored(network: Sequential) -> Iterator[None]:
+    """Put every layer back into the mode that it had."""
+    modes = [getattr(layer, "training", True) for layer in network]
+    try:
+        yield
+    finally:
+        for layer, training in zip(network, modes, strict=True):
+            if training:
+                layer.train()
+            else:
+                layer.eval()
 
 
 def _time_major(network: Sequential) -> bool:
