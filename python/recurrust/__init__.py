@@ -45,7 +45,15 @@ from recurrust._core import (
     set_num_threads,
     set_rng_state,
 )
-from recurrust.callbacks import Callback, EarlyStopping, ProgressBar
+from recurrust.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from recurrust.exceptions import (
     ConfigError,
     DtypeError,
@@ -87,6 +95,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
+    "CSVLogger",
     "Callback",
     "ConfigError",
     "ConstantLR",
@@ -105,11 +114,14 @@ __all__ = [
     "HuberLoss",
     "LRScheduler",
     "LSTMCell",
+    "LambdaCallback",
     "LambdaLR",
+    "LearningRateMonitor",
     "Linear",
     "LinearLR",
     "MAELoss",
     "MSELoss",
+    "ModelCheckpoint",
     "MultiStepLR",
     "NAdam",
     "NonFiniteError",
