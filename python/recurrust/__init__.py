@@ -2,12 +2,13 @@
 
 Layers, losses and optimizers work on NumPy arrays; `Sequential` puts layers together, `Trainer`
 fits them to data, and schedules such as `OneCycleLR` change the learning rate meanwhile. Everything
-that is public stands here or in `recurrust.data`, `recurrust.forecasting` and `recurrust.testing`.
+that is public stands here or in `recurrust.data`, `recurrust.metrics`, `recurrust.forecasting` and
+`recurrust.testing`.
 """
 
 from __future__ import annotations
 
-from recurrust import data, forecasting, testing
+from recurrust import data, forecasting, metrics, testing
 from recurrust._core import (
     GRU,
     LSTM,
@@ -154,6 +155,7 @@ __all__ = [
     "get_rng_state",
     "load",
     "manual_seed",
+    "metrics",
     "save",
     "set_num_threads",
     "set_rng_state",

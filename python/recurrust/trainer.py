@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from recurrust._samples import Batch, Samples
 from recurrust.callbacks import LinePrinter, ProgressBar
 from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError
 from recurrust.history import History
+from recurrust.metrics import named_metrics
 from recurrust.schedulers import LambdaLR
 from recurrust.sequential import Layer, Sequential
 
@@ -29,13 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from recurrust.callbacks import Callback
+    from recurrust.metrics import Metric
 
 __all__ = ["Trainer"]
-
-Metric: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], float]"
-
-# Quantities of the history that no metric may be named after.
-_RESERVED = ("loss", "lr", "skipped")
 
 # Losses that count every element once unless told otherwise.
 _PLAIN_MEANS = (
@@ -123,9 +120,10 @@ class Trainer:
         Truncated backpropagation is not available yet.
     callbacks : iterable of Callback
         What to call while training.
-    metrics : iterable of callables, or mapping of str to callable
-        Functions of predictions and targets that return a number. They see all valid steps or
-        samples of an epoch or data set at once. In an iterable each goes by its own name.
+    metrics : iterable, or mapping of str to metric
+        Names of metrics in `recurrust.metrics` ("accuracy", "rmse", "mae"), or functions of
+        predictions and targets that return a number. They see all valid steps or samples of an
+        epoch or data set at once. In an iterable each goes by its own name.
     on_nonfinite : {"raise", "skip"}, default "raise"
         What to do about a loss or gradient that is not finite: raise `NonFiniteError`, or skip
         the step and count it in the history as "skipped". The weights are untouched either way.
@@ -176,7 +174,7 @@ class Trainer:
         clip_norm: float | None = None,
         tbptt: None = None,
         callbacks: Iterable[Callback] = (),
-        metrics: Iterable[Metric] | Mapping[str, Metric] = (),
+        metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
         on_nonfinite: Literal["raise", "skip"] = "raise",
         seed: int | None = None,
     ) -> None:
@@ -203,7 +201,7 @@ class Trainer:
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.callbacks = callbacks
-        self.metrics = _named_metrics(metrics)
+        self.metrics = named_metrics(metrics)
         self.on_nonfinite = on_nonfinite
         self.schedule_every = schedule_every
         self.seed = _seed_from_stream() if seed is None else require_seed(seed)
@@ -702,29 +700,6 @@ def _seed_from_stream() -> int:
     """Return a seed that follows from where the process-wide random stream is."""
     seed, position = _core.get_rng_state()
     return int(np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)[0])
-
-
-def _named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
-    if not isinstance(metrics, Iterable):
-        raise DtypeError(f"metrics must be a list or mapping of functions, got {metrics!r:.80}")
-    pairs: list[tuple[str, Metric]]
-    if isinstance(metrics, Mapping):
-        pairs = list(metrics.items())
-    else:
-        pairs = []
-        for metric in metrics:
-            if not callable(metric):
-                raise ConfigError(f"metrics must be functions of (pred, target), got {metric!r}")
-            pairs.append((getattr(metric, "__name__", type(metric).__name__), metric))
-    named = dict(pairs)
-    if len(named) != len(pairs):
-        raise ConfigError("metrics must have different names: pass a mapping of names to functions")
-    for name, metric in named.items():
-        if not callable(metric):
-            raise ConfigError(f"metrics[{name!r}] must be a function of (pred, target)")
-        if name in _RESERVED or name.startswith("val_"):
-            raise ConfigError(f"a metric can't be named {name!r}, which stands for something else")
-    return named
 
 
 def _scheduler_of(optimizer: Any, scheduler: Any) -> Scheduler | None:
