@@ -83,7 +83,7 @@ from recurrust.schedulers import (
     WarmupLR,
 )
 from recurrust.sequential import Sequential
-from recurrust.serialization import load, save
+from recurrust.serialization import load, load_scalers, save
 from recurrust.trainer import Trainer
 
 __all__ = [
@@ -154,6 +154,7 @@ __all__ = [
     "get_num_threads",
     "get_rng_state",
     "load",
+    "load_scalers",
     "manual_seed",
     "metrics",
     "save",
