@@ -173,6 +173,9 @@ class TestEarlyStopping:
             second.epoch = cut
             if given == "before the run":
                 resumed.load_state_dict(state)
+                # It can be handed on before the run begins.
+                assert through_a_file(resumed.state_dict()).keys() == state.keys()
+                assert resumed.state_dict()["running"] is True
                 assert second.run(resumed, values[cut:]) == stopped
             else:
                 resumed.on_train_begin(second, len(values) - cut)
@@ -378,8 +381,8 @@ class TestLearningRateMonitor:
         first, second = rr.LearningRateMonitor(), rr.LearningRateMonitor()
         assert first.rates.shape == (0, 0)
         first.on_train_begin(stand_in, 1)
+        stand_in.optimizer.lr = 0.25  # the schedule's step
         first.on_batch_end(stand_in, 0, 1.0)
-        stand_in.optimizer.lr = 0.25
         second.load_state_dict(through_a_file(first.state_dict()))
         second.on_train_begin(stand_in, 1)
         second.on_batch_end(stand_in, 1, 1.0)
@@ -388,8 +391,29 @@ class TestLearningRateMonitor:
         second.on_train_begin(stand_in, 1)
         assert len(second.rates) == 0
         with pytest.raises(rr.ConfigError, match=r"shape \(batches, groups\), got float64 and"):
-            first.load_state_dict({"running": True, "rates": np.zeros(3)})
+            first.load_state_dict({"running": True, "rates": np.zeros(3), "present": [0.5]})
+        with pytest.raises(rr.DtypeError, match="must be a number, got 'a'"):
+            first.load_state_dict({"running": True, "rates": np.zeros((3, 1)), "present": ["a"]})
         assert first.rates.tolist() == [[0.5]]
+
+    def test_a_batch_that_was_not_heard_of_yet(self):
+        """A checkpoint between a batch's step and this callback: it hears of the batch later."""
+
+        class Optimizer:
+            lr = 0.5
+
+        stand_in = StandIn("loss")
+        stand_in.optimizer = Optimizer()
+        first, second = rr.LearningRateMonitor(), rr.LearningRateMonitor()
+        first.on_train_begin(stand_in, 1)
+        stand_in.optimizer.lr = 0.25  # the schedule's step
+        state = through_a_file(first.state_dict())
+        second.load_state_dict(state)
+        second.on_train_begin(stand_in, 1)
+        second.load_state_dict(state)
+        second.on_batch_end(stand_in, 0, 1.0)
+        second.on_batch_end(stand_in, 1, 1.0)
+        assert second.rates.tolist() == [[0.5], [0.25]]
 
     def test_plot(self, tmp_path):
         monitor = rr.LearningRateMonitor()

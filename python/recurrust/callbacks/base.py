@@ -122,7 +122,7 @@ class PerRunCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the callback needs to go on from a checkpoint."""
-        return {"running": self._running}
+        return {"running": self._running or self._goes_on}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned; see `Callback`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recurrust._arguments import require_list, require_real
 from recurrust.callbacks.base import Callback, PerRunCallback
 from recurrust.exceptions import ConfigError, DtypeError
 from recurrust.schedulers import _plot
@@ -122,7 +123,8 @@ class LearningRateMonitor(PerRunCallback):
     def on_train_begin(self, trainer: Trainer, epochs: int) -> None:
         """Forget the previous run, and note the first rates."""
         super().on_train_begin(trainer, epochs)
-        self._present = _rates_of(trainer)
+        if not self._present:
+            self._present = _rates_of(trainer)
 
     def on_batch_end(self, trainer: Trainer, batch: int, loss: float) -> None:
         """Record the rates of the batch; those that the optimizer has by now are the next's."""
@@ -155,8 +157,8 @@ class LearningRateMonitor(PerRunCallback):
         return _plot.figure(self.rates, 0, type(self).__name__, path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rates so far."""
-        return {**super().state_dict(), "rates": self.rates}
+        """Return the rates so far, and those that come next."""
+        return {**super().state_dict(), "rates": self.rates, "present": list(self._present)}
 
     def _reset(self) -> None:
         self._rates, self._present = [], []
@@ -168,6 +170,8 @@ class LearningRateMonitor(PerRunCallback):
                 "state['rates'] must be an array of floats with the shape (batches, groups), got "
                 f"{rates.dtype} and {rates.shape}"
             )
+        present = require_list("state['present']", state["present"], "numbers")
+        self._present = [require_real("state['present']", rate) for rate in present]
         self._rates = rates.tolist()
 
 
