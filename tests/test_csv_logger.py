@@ -83,6 +83,20 @@ def test_epochs_that_are_yet_to_come_are_dropped(tmp_path, torn):
     assert [row[0] for row in read(path)[1]] == [1, 2]
 
 
+def test_an_epoch_is_written_once(tmp_path):
+    """A checkpoint may have been written before this callback heard of its epoch, and did."""
+    path = tmp_path / "run.csv"
+    trainer = make_trainer(path)
+    trainer.fit(*problem(), epochs=2, verbose=0)
+    before = path.read_bytes()
+    again = rr.CSVLogger(path)
+    again.on_train_begin(trainer, 1)
+    again.on_epoch_end(trainer, 2, {"loss": 1.0, "lr": 1.0})
+    assert path.read_bytes() == before
+    again.on_epoch_end(trainer, 3, {"loss": 1.0, "lr": 0.5})
+    assert path.read_bytes() == before + b"3,1.0,0.5\n"
+
+
 @pytest.mark.parametrize("content", [b"", None])
 def test_nothing_to_go_on_with(tmp_path, content):
     path = tmp_path / "run.csv"

@@ -54,6 +54,7 @@ class CSVLogger(Callback):
             raise DtypeError(f"path must be a path, got {path!r:.80}")
         self.path = os.fspath(path)
         self._columns: list[str] = []
+        self._written = 0
 
     def on_train_begin(self, trainer: Trainer, epochs: int) -> None:
         """Start the file, or make it ready to go on."""
@@ -66,12 +67,16 @@ class CSVLogger(Callback):
             csv.writer(file, lineterminator="\n").writerows([columns, *rows])
         os.replace(fresh, self.path)
         self._columns = columns
+        self._written = int(rows[-1][0]) if rows else 0
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, values: Mapping[str, float]) -> None:
-        """Write the row of the epoch."""
+        """Write the row of the epoch, unless it is there already."""
+        if epoch <= self._written:
+            return
         row = [epoch, *(float(values[name]) for name in self._columns[1:])]
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(row)
+        self._written = epoch
 
     def _rows_until(self, epoch: int, columns: Sequence[str]) -> Iterator[list[str]]:
         """Yield the rows that are there of the epochs so far."""
