@@ -1198,7 +1198,7 @@ class TestOptions:
             ),
             ({"callbacks": ["a"]}, rr.DtypeError, r"callbacks\[0\] must be .*on_train_begin"),
             ({"callbacks": rr.EarlyStopping()}, rr.DtypeError, "callbacks must be a list of"),
-            ({"metrics": len}, rr.DtypeError, "metrics must be a list or mapping of functions"),
+            ({"metrics": len}, rr.DtypeError, "metrics must be a list or mapping of names"),
         ],
     )
     def test_arguments_of_the_wrong_kind(self, options, error, text):

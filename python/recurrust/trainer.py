@@ -19,10 +19,10 @@ from recurrust._arguments import (
 from recurrust.callbacks import LinePrinter, ProgressBar
 from recurrust.exceptions import ConfigError, StateError
 from recurrust.history import History
+from recurrust.metrics import named_metrics
 from recurrust.sequential import Layer, Sequential
 from recurrust.training.arguments import (
     callbacks_of,
-    metrics_by_name,
     require_shared_parameters,
     require_split,
     require_windows,
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from recurrust.callbacks import Callback
-    from recurrust.training.protocols import Loss, Metric, Optimizer, Scheduler
+    from recurrust.metrics import Metric
+    from recurrust.training.protocols import Loss, Optimizer, Scheduler
 
 __all__ = ["Trainer"]
 
@@ -92,10 +93,11 @@ class Trainer:
         (`on_nonfinite`) is left out.
     callbacks : iterable of Callback
         What to call while training.
-    metrics : iterable of callables, or mapping of str to callable
-        Functions of predictions and targets that return a number. They see all valid steps or
-        samples of an epoch or data set at once, samples on axis 0; where lengths differ, the
-        valid steps of all samples stand there. In an iterable each goes by its own name.
+    metrics : iterable, or mapping of str to metric
+        Names of metrics in `recurrust.metrics` ("accuracy", "rmse", "mae"), or functions of
+        predictions and targets that return a number. They see all valid steps or samples of an
+        epoch or data set at once, samples on axis 0; where lengths differ, the valid steps of all
+        samples stand there. In an iterable each goes by its own name.
     on_nonfinite : {"raise", "skip"}, default "raise"
         What to do about a loss or gradient that is not finite: raise `NonFiniteError`, or skip
         the step and count it in the history as "skipped". Weights, optimizer and schedule are
@@ -152,7 +154,7 @@ class Trainer:
         tbptt: int | None = None,
         accumulate_grad_batches: int = 1,
         callbacks: Iterable[Callback] = (),
-        metrics: Iterable[Metric] | Mapping[str, Metric] = (),
+        metrics: Iterable[str | Metric] | Mapping[str, str | Metric] = (),
         on_nonfinite: Literal["raise", "skip"] = "raise",
         seed: int | None = None,
     ) -> None:
@@ -176,7 +178,7 @@ class Trainer:
         self.accumulate_grad_batches = require_integer(name, accumulate_grad_batches, 1)
         self.tbptt = require_windows(tbptt, self.accumulate_grad_batches, self.network)
         self.callbacks = callbacks
-        self.metrics = metrics_by_name(metrics)
+        self.metrics = named_metrics(metrics)
         self.on_nonfinite = on_nonfinite
         self.schedule_every = schedule_every
         self.seed = seed_from_stream() if seed is None else require_seed(seed)

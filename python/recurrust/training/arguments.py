@@ -18,12 +18,11 @@ from recurrust.training.batches import BATCH_KEYS
 
 if TYPE_CHECKING:
     from recurrust.sequential import Sequential
-    from recurrust.training.protocols import Metric, Optimizer, Scheduler
+    from recurrust.training.protocols import Optimizer, Scheduler
     from recurrust.training.samples import Samples
 
 __all__ = [
     "callbacks_of",
-    "metrics_by_name",
     "require_shared_parameters",
     "require_split",
     "require_windows",
@@ -32,9 +31,6 @@ __all__ = [
     "split_samples",
     "validation_parts",
 ]
-
-# Quantities of the history that no metric may be named after.
-_RESERVED = ("loss", "lr", "skipped")
 
 _HOOKS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 
@@ -53,30 +49,6 @@ def seed_from_stream() -> int:
     """Return a seed that follows from where the process-wide random stream is."""
     seed, position = _core.get_rng_state()
     return int(np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)[0])
-
-
-def metrics_by_name(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the argument `metrics` as a mapping, checked."""
-    if not isinstance(metrics, Iterable):
-        raise DtypeError(f"metrics must be a list or mapping of functions, got {metrics!r:.80}")
-    pairs: list[tuple[str, Metric]]
-    if isinstance(metrics, Mapping):
-        pairs = list(metrics.items())
-    else:
-        pairs = []
-        for metric in metrics:
-            if not callable(metric):
-                raise ConfigError(f"metrics must be functions of (pred, target), got {metric!r}")
-            pairs.append((getattr(metric, "__name__", type(metric).__name__), metric))
-    named = dict(pairs)
-    if len(named) != len(pairs):
-        raise ConfigError("metrics must have different names: pass a mapping of names to functions")
-    for name, metric in named.items():
-        if not callable(metric):
-            raise ConfigError(f"metrics[{name!r}] must be a function of (pred, target)")
-        if name in _RESERVED or name.startswith("val_"):
-            raise ConfigError(f"a metric can't be named {name!r}, which stands for something else")
-    return named
 
 
 def scheduler_of(optimizer: Any, scheduler: Any) -> Scheduler | None:

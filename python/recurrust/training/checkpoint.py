@@ -47,7 +47,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
         "seed": trainer.seed,
         "epoch": trainer.epoch,
         "stopping": trainer._stopping,
-        "history": _columns(trainer.history),
+        "history": trainer.history.state_dict(),
         "run": None if trainer._position is None else trainer._position.state_dict(),
     }
 
@@ -64,7 +64,8 @@ def restore(trainer: Trainer, state: Mapping[str, Any], source: str) -> None:
     """
     try:
         found = differences(state["description"], _description(trainer))
-        history = _history(state["history"])
+        history = History(())
+        history.load_state_dict(state["history"])
         run = None if state["run"] is None else Run.of(state["run"])
         seed, position = (int(number) for number in state["random_stream"])
         own = {
@@ -114,21 +115,6 @@ def load_state(part: Any, state: Any) -> None:
     """Give an object its state; one that has none gets none."""
     if hasattr(part, "load_state_dict"):
         part.load_state_dict(state)
-
-
-def _columns(history: History) -> dict[str, Any]:
-    return {
-        "epochs": list(history.epochs),
-        "values": {name: list(history[name]) for name in history},
-    }
-
-
-def _history(columns: Mapping[str, Any]) -> History:
-    values = columns["values"]
-    history = History(values)
-    for index, epoch in enumerate(columns["epochs"]):
-        history.append(int(epoch), {name: column[index] for name, column in values.items()})
-    return history
 
 
 def _description(trainer: Trainer) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from recurrust.training.passes import measure
 from recurrust.training.tally import Tally
 
 if TYPE_CHECKING:
+    from recurrust.metrics import Metric
     from recurrust.sequential import Sequential
-    from recurrust.training.protocols import Loss, Metric
+    from recurrust.training.protocols import Loss
     from recurrust.training.samples import Samples
 
 __all__ = ["evaluate"]

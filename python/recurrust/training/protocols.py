@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Loss", "Metric", "Optimizer", "Scheduler"]
-
-Metric: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], float]"
+__all__ = ["Loss", "Optimizer", "Scheduler"]
 
 
 class Loss(Protocol):

@@ -14,8 +14,9 @@ from recurrust import _core
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from recurrust.metrics import Metric
     from recurrust.training.passes import Measured
-    from recurrust.training.protocols import Loss, Metric
+    from recurrust.training.protocols import Loss
 
 __all__ = ["Tally", "total_weight"]
 
