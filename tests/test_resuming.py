@@ -235,13 +235,12 @@ def kill_while_writing():
     os.kill(os.getpid(), signal.SIGKILL)
 
 trainer = build([Saving(), Stopping(patience=2, min_delta=0.3)], seed=7)
-# Arrays that take a while to write.
-trainer.callbacks[0].ballast = np.zeros(4_000_000)
-Saving.state_dict = lambda self: {{"ballast": self.ballast}} if kill_at == "writing" else {{}}
+if kill_at == "writing":  # arrays that take a while to write
+    Saving.state_dict = lambda self: {{"ballast": np.zeros(4_000_000)}}
+Saving.load_state_dict = lambda self, state: None
 if path.exists():
     trainer.load_checkpoint(path)
 train(trainer, EPOCHS - trainer.epoch)
-Saving.state_dict = lambda self: {{}}
 print(hashlib.sha256(state_of(trainer, path)).hexdigest())
 """
 
