@@ -39,16 +39,6 @@ class Saving(rr.Callback):
         setattr(self, hook, lambda trainer, *arguments: trainer.save_checkpoint(path))
 
 
-class Stopping(rr.EarlyStopping):
-    """Early stopping whose whole state is in checkpoints."""
-
-    def state_dict(self):
-        return dict(vars(self))
-
-    def load_state_dict(self, state):
-        vars(self).update(state)
-
-
 def arrays(samples=7, steps=5):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(samples, steps, 2))
@@ -672,11 +662,11 @@ class TestGoingOn:
                     trainer.save_checkpoint(path)
 
         best = {}
-        callbacks = [Stopping("loss", patience=9), Worsening()]
+        callbacks = [rr.EarlyStopping("loss", patience=9), Worsening()]
         trainer = build(callbacks=callbacks)
         trainer.fit(x, y, epochs=3, verbose=0)
         assert callbacks[0].best_epoch == 2
-        resumed = build(callbacks=[Stopping("loss", patience=9), Worsening()])
+        resumed = build(callbacks=[rr.EarlyStopping("loss", patience=9), Worsening()])
         resumed.load_checkpoint(path)
         history = resumed.fit(x, y, epochs=3, verbose=0)
         assert min(history["loss"]) == history["loss"][1]
@@ -692,11 +682,11 @@ class TestGoingOn:
                 trainer.optimizer.lr = 5.0
                 trainer.save_checkpoint(path)
 
-        callbacks = [Worsening(path), Stopping("loss", patience=9)]
+        callbacks = [Worsening(path), rr.EarlyStopping("loss", patience=9)]
         trainer = build(callbacks=callbacks)
         expected = trainer.fit(x, y, epochs=3, verbose=0)
         assert callbacks[1].best_epoch < 3
-        resumed = build(callbacks=[Worsening(path), Stopping("loss", patience=9)])
+        resumed = build(callbacks=[Worsening(path), rr.EarlyStopping("loss", patience=9)])
         resumed.load_checkpoint(path)
         history = resumed.fit(x, y, epochs=3 - resumed.epoch, verbose=0)
         assert dict(history) == dict(expected)

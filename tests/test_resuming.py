@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +16,6 @@ import recurrust as rr
 
 EPOCHS, SAMPLES, BATCH_SIZE = 6, 23, 6
 BATCHES = 4
-
-
-class Stopping(rr.EarlyStopping):
-    """Early stopping whose whole state is in checkpoints."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: Any) -> None:
-        vars(self).update(state)
 
 
 class Losses(rr.Callback):
@@ -108,7 +99,7 @@ def test_every_batch_of_a_run(tmp_path, every, saving_first):
     # One that saves before the others have heard of the batch loses nothing of theirs.
     saving, losses = Saving(tmp_path), Losses()
     # Two epochs without improvement: it stops before the last epoch.
-    callbacks = [Stopping(patience=2, min_delta=0.3), losses]
+    callbacks = [rr.EarlyStopping(patience=2, min_delta=0.3), losses]
     callbacks.insert(0 if saving_first else 2, saving)
     whole = build(callbacks, every=every, seed=7)
     expected = train(whole, EPOCHS)
@@ -120,7 +111,7 @@ def test_every_batch_of_a_run(tmp_path, every, saving_first):
         (epoch, batch) for epoch in range(len(expected.epochs)) for batch in (*range(BATCHES), "")
     ]
     for number, (epoch, batch) in enumerate(moments):
-        callbacks = [Stopping(patience=2, min_delta=0.3), Losses()]
+        callbacks = [rr.EarlyStopping(patience=2, min_delta=0.3), Losses()]
         callbacks.insert(0 if saving_first else 2, Saving(tmp_path))
         resumed = build(callbacks, every=every)
         name = f"{epoch + 1}-" if batch == "" else f"{epoch}-{batch}"
@@ -135,6 +126,63 @@ def test_every_batch_of_a_run(tmp_path, every, saving_first):
         # Who saves first has done so before the loss of the batch was noted.
         after = done * BATCHES + (0 if batch == "" else batch + (not saving_first))
         assert heard == losses.losses[after:], number
+
+
+@pytest.mark.parametrize("saving_first", [True, False])
+def test_callbacks_with_files_and_states(tmp_path, monkeypatch, saving_first):
+    class Snapshots(rr.Callback):
+        """Keeps a checkpoint, and the files as they are then, as if the process died there."""
+
+        def on_batch_end(self, trainer, batch, loss):
+            self.keep(trainer, f"{trainer.epoch}-{batch}")
+
+        def on_epoch_end(self, trainer, epoch, values):
+            self.keep(trainer, f"{epoch}-")
+
+        def keep(self, trainer, name):
+            if self is snapshots:
+                trainer.save_checkpoint("checkpoint")
+                shutil.copytree("runs", tmp_path / name / "runs", dirs_exist_ok=True)
+                shutil.copy("checkpoint", tmp_path / name)
+
+    def callbacks():
+        made = [
+            rr.CSVLogger("runs/log.csv"),
+            rr.LearningRateMonitor(),
+            rr.ModelCheckpoint("runs/{epoch}-{worst:.3f}", "worst", keep=2, last=True),
+            rr.EarlyStopping("worst", patience=2),
+        ]
+        made.insert(0 if saving_first else len(made), Snapshots())
+        return made
+
+    def results(trainer):
+        logger, monitor, checkpoint, stopping = (
+            one for one in trainer.callbacks if not isinstance(one, Snapshots)
+        )
+        files = sorted(path.name for path in Path("runs").iterdir())
+        states = [Path(path).read_bytes() for path in checkpoint.paths]
+        rates = monitor.rates.tolist()
+        best = checkpoint.best, stopping.best, stopping.best_epoch
+        return Path(logger.path).read_text(), rates, checkpoint.paths, files, states, best
+
+    def go(folder, name=None):
+        monkeypatch.chdir(folder)
+        trainer = build(callbacks(), every="batch", seed=7 if name is None else None)
+        if name is not None:
+            trainer.load_checkpoint("checkpoint")
+        else:
+            nonlocal snapshots
+            snapshots = next(one for one in trainer.callbacks if isinstance(one, Snapshots))
+        train(trainer, 4 - trainer.epoch)
+        return results(trainer)
+
+    snapshots = None
+    (tmp_path / "whole").mkdir()
+    expected = go(tmp_path / "whole")
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name != "whole")
+    assert len(names) >= 3 * (BATCHES + 1)
+    for name in names:
+        assert go(tmp_path / name, name) == expected, name
 
 
 def test_options_that_gather_something_within_an_epoch(tmp_path):
@@ -213,7 +261,7 @@ import hashlib, os, pathlib, signal, sys, threading, time
 sys.path.insert(0, {folder!r})
 import numpy as np
 import recurrust as rr
-from test_resuming import EPOCHS, Stopping, build, state_of, train
+from test_resuming import EPOCHS, build, state_of, train
 
 path, kill_at = pathlib.Path(sys.argv[1]), sys.argv[2]
 
@@ -234,7 +282,7 @@ def kill_while_writing():
         pass
     os.kill(os.getpid(), signal.SIGKILL)
 
-trainer = build([Saving(), Stopping(patience=2, min_delta=0.3)], seed=7)
+trainer = build([Saving(), rr.EarlyStopping(patience=2, min_delta=0.3)], seed=7)
 if kill_at == "writing":  # arrays that take a while to write
     Saving.state_dict = lambda self: {{"ballast": np.zeros(4_000_000)}}
 Saving.load_state_dict = lambda self, state: None
