@@ -279,6 +279,19 @@ class TestContent:
         other.load_checkpoint(tmp_path / "checkpoint")
         assert other.epoch == 0
 
+    def test_a_model_of_one_layer(self, tmp_path):
+        x, _ = arrays()
+        trainers = []
+        for seed in (1, 2):
+            layer = rr.GRU(2, 2, batch_first=True, dtype="float64", seed=seed)
+            optimizer = rr.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+            trainers.append(rr.Trainer(layer, rr.MAELoss(), optimizer, seed=seed))
+        trainers[0].fit(x, x, epochs=1, verbose=0)
+        trainers[0].save_checkpoint(tmp_path / "checkpoint")
+        trainers[1].load_checkpoint(tmp_path / "checkpoint")
+        expected, got = (one.fit(x, x, epochs=1, batch_size=2, verbose=0) for one in trainers)
+        assert (got.epochs, dict(got)) == ([2], dict(expected))
+
     def test_part_of_the_parameters_and_layers_of_ones_own(self, tmp_path):
         class Scale:
             """A layer whose only number is learned."""

@@ -17,6 +17,7 @@ from recurrust.schedulers import LambdaLR
 from recurrust.training.batches import BATCH_KEYS
 
 if TYPE_CHECKING:
+    from recurrust.callbacks import Callback
     from recurrust.sequential import Sequential
     from recurrust.training.protocols import Optimizer, Scheduler
     from recurrust.training.samples import Samples
@@ -35,7 +36,7 @@ __all__ = [
 _HOOKS = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 
 
-def callbacks_of(callbacks: Any) -> tuple[Any, ...]:
+def callbacks_of(callbacks: Any) -> tuple[Callback, ...]:
     """Return the argument `callbacks`, checked."""
     if not isinstance(callbacks, Iterable):
         raise DtypeError(f"callbacks must be a list of callbacks, got {callbacks!r:.80}")

@@ -40,9 +40,9 @@ def learn(trainer: Trainer, batch: Batch, run: Run, where: str) -> float:
         measured, taken, state = _step(trainer, window, run, place, state)
         if taken:
             tally.add(measured, trainer.loss)
+        if taken and trainer.metrics:
             windows.append(measured)
-    if trainer.metrics:
-        run.tally.keep(windows)
+    run.tally.keep(windows)
     return tally.loss
 
 
