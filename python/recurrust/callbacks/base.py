@@ -81,7 +81,7 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned.
+        """Take over what `state_dict` returned; nothing by default.
 
         A run that was going on when the state was taken goes on with it in the next `fit`, or in
         the present one.
@@ -96,7 +96,6 @@ class Callback:
         ConfigError, DtypeError
             If it doesn't fit; nothing has changed then.
         """
-        require_state(state, ())
 
 
 class PerRunCallback(Callback):
