@@ -21,6 +21,29 @@ def test_u54_adam_counts_steps_and_not_tensors(dtype: str) -> None:
         assert parameters[0].data == parameters[1].data
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_u56_epsilon_is_outside_of_the_root(dtype: str) -> None:
+    for build, moved in (
+        (lambda parameters: rr.RMSprop(parameters, lr=1.0, alpha=0.99, eps=1.0), 0.9090909),
+        (lambda parameters: rr.Adam(parameters, lr=1.0, eps=1.0), 0.5),
+    ):
+        parameter = rr.Parameter(np.zeros(1, dtype))
+        optimizer = build([parameter])
+        parameter.grad[...] = 1.0
+        optimizer.step()
+        np.testing.assert_allclose(parameter.data, -moved, rtol=1e-6)
+
+
+def test_u61_a_plateau_without_cooldown_waits_again_after_each_cut() -> None:
+    optimizer = rr.SGD([rr.Parameter(np.zeros(1))], lr=0.1)
+    scheduler = rr.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, cooldown=0)
+    rates = []
+    for _ in range(10):
+        scheduler.step(1.0)
+        rates.append(optimizer.lr)
+    assert rates == [0.1] * 3 + [0.05] * 3 + [0.025] * 3 + [0.0125]
+
+
 def test_u59_clipping_is_joint() -> None:
     parameters = [rr.Parameter(np.zeros(1)) for _ in range(2)]
     for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):

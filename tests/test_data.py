@@ -1,4 +1,4 @@
-"""Windows, padding, splitting, scaling, checking."""
+"""Windows, padding, splitting, checking."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 
 from recurrust import data
-from recurrust.exceptions import (
-    ConfigError,
-    DtypeError,
-    NonFiniteError,
-    ShapeError,
-    StateError,
-)
+from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError
 
 
 class TestWindows:
@@ -162,66 +156,6 @@ class TestSplit:
             data.train_test_split_time(np.zeros(3), np.zeros(4))
         with pytest.raises(ConfigError, match="at least one array"):
             data.train_test_split_time()
-
-
-class TestStandardScaler:
-    def test_statistics_run_over_all_but_features(self):
-        values = np.random.default_rng(0).normal(3.0, 2.0, (4, 5, 3))
-        scaler = data.StandardScaler().fit(values)
-        np.testing.assert_allclose(scaler.mean, values.mean((0, 1)), rtol=1e-14)
-        np.testing.assert_allclose(scaler.scale, values.std((0, 1)), rtol=1e-14)
-        scaled = scaler.transform(values)
-        np.testing.assert_allclose(scaled.mean((0, 1)), 0, atol=1e-14)
-        np.testing.assert_allclose(scaled.std((0, 1)), 1, rtol=1e-14)
-        np.testing.assert_allclose(scaler.inverse_transform(scaled), values, rtol=1e-14)
-
-    def test_one_axis_is_one_feature(self):
-        scaler = data.StandardScaler()
-        scaled = scaler.fit_transform(np.array([1.0, 2.0, 3.0]))
-        np.testing.assert_allclose(scaled, [-np.sqrt(1.5), 0, np.sqrt(1.5)])
-        # Predictions of any shape can be turned back.
-        np.testing.assert_allclose(scaler.inverse_transform(np.zeros((2, 3))), np.full((2, 3), 2.0))
-
-    def test_nan_is_left_out_and_stays(self):
-        values = np.array([[1.0, 5.0], [np.nan, 7.0], [3.0, np.nan]])
-        scaler = data.StandardScaler()
-        scaled = scaler.fit_transform(values)
-        np.testing.assert_allclose(scaler.mean, [2.0, 6.0])
-        np.testing.assert_allclose(scaler.scale, [1.0, 1.0])
-        np.testing.assert_allclose(scaled, [[-1, -1], [np.nan, 1], [1, np.nan]])
-
-    @pytest.mark.parametrize("value", [0.0, 0.1, 1e6 + 0.1, -3e-20])
-    def test_constant_feature_is_only_shifted(self, value):
-        values = np.stack([np.full(1001, value), np.arange(1001.0)], axis=1)
-        scaler = data.StandardScaler()
-        scaled = scaler.fit_transform(values)
-        assert scaler.scale[0] == 1.0
-        np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-9)
-        np.testing.assert_allclose(scaler.inverse_transform(scaled), values, rtol=1e-12)
-
-    def test_dtype_is_kept(self):
-        scaler = data.StandardScaler().fit([1, 2, 3])
-        assert scaler.transform(np.float32([1.0])).dtype == np.float32
-        assert scaler.inverse_transform(np.float32([1.0])).dtype == np.float32
-        assert scaler.transform([1, 2]).dtype == np.float64
-
-    def test_errors(self):
-        scaler = data.StandardScaler()
-        with pytest.raises(StateError, match="call fit first"):
-            scaler.transform([1.0])
-        with pytest.raises(NonFiniteError, match="feature 1 of data holds an infinity"):
-            scaler.fit([[1.0, np.inf]])
-        with pytest.raises(NonFiniteError, match="feature 0 of data holds nothing but NaN"):
-            scaler.fit([[np.nan, 1.0]])
-        with pytest.raises(ShapeError, match="at least one value"):
-            scaler.fit(np.zeros((0, 3)))
-        with pytest.raises(DtypeError, match="real numbers"):
-            scaler.fit(["a"])
-        # None of the failed calls has fitted anything.
-        assert repr(scaler) == "StandardScaler()"
-        scaler.fit(np.zeros((2, 3)))
-        with pytest.raises(ShapeError, match=r"3 features.*\(2, 4\)"):
-            scaler.transform(np.zeros((2, 4)))
 
 
 class TestCheckFinite:

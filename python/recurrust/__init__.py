@@ -2,12 +2,13 @@
 
 Layers, losses and optimizers work on NumPy arrays; `Sequential` puts layers together, `Trainer`
 fits them to data, and schedules such as `OneCycleLR` change the learning rate meanwhile. Everything
-that is public stands here or in `recurrust.data`, `recurrust.forecasting` and `recurrust.testing`.
+that is public stands here or in `recurrust.data`, `recurrust.metrics`, `recurrust.forecasting` and
+`recurrust.testing`.
 """
 
 from __future__ import annotations
 
-from recurrust import data, forecasting, testing
+from recurrust import data, forecasting, metrics, testing
 from recurrust._core import (
     GRU,
     LSTM,
@@ -45,7 +46,15 @@ from recurrust._core import (
     set_num_threads,
     set_rng_state,
 )
-from recurrust.callbacks import Callback, EarlyStopping, ProgressBar
+from recurrust.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from recurrust.exceptions import (
     ConfigError,
     DtypeError,
@@ -74,7 +83,7 @@ from recurrust.schedulers import (
     WarmupLR,
 )
 from recurrust.sequential import Sequential
-from recurrust.serialization import load, save
+from recurrust.serialization import load, load_scalers, save
 from recurrust.trainer import Trainer
 
 __all__ = [
@@ -87,6 +96,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BCEWithLogitsLoss",
+    "CSVLogger",
     "Callback",
     "ConfigError",
     "ConstantLR",
@@ -105,11 +115,14 @@ __all__ = [
     "HuberLoss",
     "LRScheduler",
     "LSTMCell",
+    "LambdaCallback",
     "LambdaLR",
+    "LearningRateMonitor",
     "Linear",
     "LinearLR",
     "MAELoss",
     "MSELoss",
+    "ModelCheckpoint",
     "MultiStepLR",
     "NAdam",
     "NonFiniteError",
@@ -141,7 +154,9 @@ __all__ = [
     "get_num_threads",
     "get_rng_state",
     "load",
+    "load_scalers",
     "manual_seed",
+    "metrics",
     "save",
     "set_num_threads",
     "set_rng_state",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recurrust._figures import new_figure
+from recurrust.exceptions import ConfigError
 
 if TYPE_CHECKING:
     import os
@@ -133,6 +134,47 @@ class History(Mapping[str, list[float]]):
         if path is not None:
             figure.savefig(path)
         return figure
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record as plain numbers.
+
+        Returns
+        -------
+        dict
+            "epochs", a list, and "values", a list by name.
+        """
+        return {
+            "epochs": list(self.epochs),
+            "values": {name: list(values) for name, values in self._values.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the record of another history, with its quantities.
+
+        Parameters
+        ----------
+        state : mapping
+            From `state_dict`.
+
+        Raises
+        ------
+        ConfigError
+            If it is no such record; nothing has changed then.
+        """
+        try:
+            epochs = [int(epoch) for epoch in state["epochs"]]
+            values = {
+                str(name): [float(value) for value in column]
+                for name, column in state["values"].items()
+            }
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ConfigError(f"state is not that of a history: {error!r}") from error
+        for name, column in values.items():
+            if len(column) != len(epochs):
+                raise ConfigError(
+                    f"state has {len(epochs)} epochs, but {len(column)} values of {name!r}"
+                )
+        self.epochs, self._values = epochs, values
 
     def __repr__(self) -> str:
         header = ["epoch", *self._values]

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recurrust import _core
-from recurrust.exceptions import ConfigError, FileFormatError
+from recurrust.data import MinMaxScaler, Scaler, StandardScaler
+from recurrust.exceptions import ConfigError, DtypeError, FileFormatError
 from recurrust.sequential import Layer, Sequential
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_scalers", "save"]
 
 _FORMAT = "recurrust"
 _FORMAT_VERSION = 1
@@ -32,13 +33,23 @@ _KINDS: dict[str, type[Any]] = {
     "RNNCell": _core.RNNCell,
 }
 
+_SCALERS: dict[str, type[Scaler]] = {
+    "MinMaxScaler": MinMaxScaler,
+    "StandardScaler": StandardScaler,
+}
+
 # Kinds whose constructor draws initial weights.
 _SEEDED = (_core.RecurrentLayer, _core.RecurrentCell, _core.Linear)
 
 _Module = TypeVar("_Module", bound=_core.Module)
 
 
-def save(model: Layer, path: str | os.PathLike[str]) -> None:
+def save(
+    model: Layer,
+    path: str | os.PathLike[str],
+    *,
+    scalers: Mapping[str, Scaler] | None = None,
+) -> None:
     """Write a model to a file: its layers, their options, modes and weights.
 
     The file is in safetensors format and stands for itself. It appears whole or not at all.
@@ -49,17 +60,26 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
         A `Sequential` of layers of recurrust, or one such layer.
     path : path-like
         The file; an existing one is replaced.
+    scalers : mapping of str to Scaler, optional
+        Fitted scalers that the model can't be used without, by names of yours, such as "x" and
+        "y". They are kept in the same file; `load_scalers` reads them.
 
     Raises
     ------
     ConfigError
-        If the model has a layer of your own, of which only you know how to build it.
+        If the model has a layer of your own, of which only you know how to build it; or a scaler
+        is one of your own.
+    DtypeError
+        If `scalers` is no mapping of names to scalers.
+    StateError
+        If a scaler has not been fitted.
     OSError
         If the file can't be written.
 
     See Also
     --------
     load : Read a model from a file.
+    load_scalers : Read the scalers.
     """
     layers = list(model) if isinstance(model, Sequential) else [model]
     described = {
@@ -76,6 +96,8 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
         "format_version": str(_FORMAT_VERSION),
         "model": json.dumps(described),
     }
+    if scalers is not None:
+        metadata["scalers"] = json.dumps(_described_scalers(scalers))
     _core.write_tensors(os.fspath(path), arrays, metadata)
 
 
@@ -103,17 +125,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     See Also
     --------
     save : Write a model to a file.
+    load_scalers : Read the scalers that were saved with it.
     """
-    path = os.fspath(path)
-    arrays, metadata = _core.read_tensors(path)
-    if metadata.get("format") != _FORMAT or "model" not in metadata:
-        raise FileFormatError(f"{path} does not hold a model of recurrust")
-    version = metadata.get("format_version", "")
-    if version != str(_FORMAT_VERSION):
-        raise FileFormatError(
-            f"{path} has format version {version!r}, but this release reads version "
-            f"{_FORMAT_VERSION}: update recurrust"
-        )
+    arrays, metadata = _read(path)
     try:
         described = json.loads(metadata["model"])
         by_layer: list[dict[str, NDArray[Any]]] = [{} for _ in described["layers"]]
@@ -132,6 +146,78 @@ def load(path: str | os.PathLike[str]) -> Any:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileFormatError(f"{path} does not describe a model: {error}") from error
     return layer
+
+
+def load_scalers(path: str | os.PathLike[str]) -> dict[str, Scaler]:
+    """Read the scalers that `save` wrote beside a model.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    dict of str to Scaler
+        By the names that they were saved with; empty if there are none.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, not one of recurrust, or written by a newer version than this
+        release can read.
+    OSError
+        If the file can't be read.
+
+    See Also
+    --------
+    save : Write a model, and scalers, to a file.
+    """
+    _, metadata = _read(path)
+    scalers: dict[str, Scaler] = {}
+    try:
+        for name, described in json.loads(metadata.get("scalers", "{}")).items():
+            scalers[name] = _SCALERS[described["kind"]](**described["config"])
+            scalers[name].load_state_dict(described["state"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileFormatError(f"{os.fspath(path)} does not describe scalers: {error}") from error
+    return scalers
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Return arrays and metadata of a file that holds a model."""
+    path = os.fspath(path)
+    arrays, metadata = _core.read_tensors(path)
+    if metadata.get("format") != _FORMAT or "model" not in metadata:
+        raise FileFormatError(f"{path} does not hold a model of recurrust")
+    version = metadata.get("format_version", "")
+    if version != str(_FORMAT_VERSION):
+        raise FileFormatError(
+            f"{path} has format version {version!r}, but this release reads version "
+            f"{_FORMAT_VERSION}: update recurrust"
+        )
+    return arrays, metadata
+
+
+def _described_scalers(scalers: Mapping[str, Scaler]) -> dict[str, Any]:
+    if not isinstance(scalers, Mapping):
+        raise DtypeError(f"scalers must be a mapping of names to scalers, got {scalers!r:.80}")
+    described = {}
+    for name, scaler in scalers.items():
+        if not isinstance(name, str) or not isinstance(scaler, Scaler):
+            raise DtypeError(
+                "scalers must be a mapping of names to scalers such as rr.data.StandardScaler(), "
+                f"got {name!r:.40}: {scaler!r:.80}"
+            )
+        kind = type(scaler).__name__
+        if _SCALERS.get(kind) is not type(scaler):
+            raise ConfigError(
+                f"scalers[{name!r}] ({kind}) is not one of recurrust's own, so a file can't say "
+                "how to build it: save its state_dict() yourself"
+            )
+        state = {key: array.tolist() for key, array in scaler.state_dict().items()}
+        described[name] = {"kind": kind, "config": scaler.config, "state": state}
+    return described
 
 
 def _describe(layer: Layer, index: int) -> dict[str, Any]:

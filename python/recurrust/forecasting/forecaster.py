@@ -456,6 +456,8 @@ class Forecaster:
             validation_data=validation,
             verbose=0,
         )
+        if trainer.interrupted:  # the other run must not begin
+            raise KeyboardInterrupt
         return network.eval(), history
 
 

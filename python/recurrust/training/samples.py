@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from recurrust import _core
 from recurrust.data import check_finite, nonfinite_error, pad_sequences
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Batch", "Samples"]
+    from recurrust.sequential import Sequential
+
+__all__ = ["Batch", "Samples", "samples_for"]
 
 Rows: TypeAlias = "slice | NDArray[np.int64]"
 
@@ -26,6 +30,33 @@ class Batch:
     y: NDArray[Any] | None
     lengths: NDArray[np.int64] | None
     sample_weight: NDArray[Any] | None
+
+    @property
+    def valid_steps(self) -> NDArray[np.bool_]:
+        """Which steps lie within their sample's length, shape (samples, steps); needs lengths."""
+        assert self.lengths is not None
+        valid: NDArray[np.bool_] = np.arange(self.x.shape[1]) < self.lengths[:, np.newaxis]
+        return valid
+
+    def windows(self, steps: int) -> Iterator[Batch]:
+        """Yield the batch in windows of some steps, as views, as long as a sample goes on."""
+        total = self.x.shape[1]
+        if self.y is None or self.y.ndim < 2 or self.y.shape[1] != total:
+            shape = None if self.y is None else self.y.shape
+            raise ShapeError(
+                f"y must have a target for each of the {total} steps of x to be cut into windows "
+                f"(tbptt), got shape {shape}"
+            )
+        for start in range(0, max(total, 1), steps):
+            part = slice(start, start + steps)
+            x, weight, lengths = self.x[:, part], self.sample_weight, None
+            if self.lengths is not None:
+                lengths = np.clip(self.lengths - start, 0, x.shape[1])
+                if start > 0 and not lengths.any():
+                    return
+            if weight is not None and weight.ndim > 1 and weight.shape[1] == total:
+                weight = weight[:, part]
+            yield Batch(x, self.y[:, part], lengths, weight)
 
 
 class Samples:
@@ -177,6 +208,30 @@ class Samples:
                 continue
             per_step = values.ndim > 1 and values.shape[1] == self.sample_shape[0]
             check_finite(values, label, lengths=self.lengths if per_step else None)
+
+
+def samples_for(
+    network: Sequential,
+    x: Any,
+    y: Any,
+    lengths: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> Samples:
+    """Return samples for a network, checked as far as it need not run for it."""
+    first_is_own = isinstance(network[0], _core.Module)
+    samples = Samples(
+        x, y, lengths, sample_weight, dtype=network.dtype, integer_inputs=not first_is_own
+    )
+    axes = 1 + len(samples.sample_shape)
+    if axes < 2:
+        raise ShapeError(f"x must have shape (samples, features), got ({len(samples)},)")
+    if first_is_own and network.recurrent and axes != 3:
+        raise ShapeError(
+            "x must have shape (samples, steps, features) for a recurrent model, got "
+            f"{axes} axes: {(len(samples), *samples.sample_shape)}"
+            + ("; x[..., numpy.newaxis] has one feature" if axes == 2 else "")
+        )
+    return samples
 
 
 def _as_samples(data: Any, name: str) -> NDArray[Any] | list[NDArray[Any]]:

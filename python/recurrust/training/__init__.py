@@ -1,0 +1,1 @@
+"""What `recurrust.trainer` is made of; nothing here is for users."""
