@@ -52,8 +52,11 @@ def problem():
 def build(callbacks=(), *, every="epoch", seed=None, **options):
     """Return a trainer with random weights and everything that has a state."""
     rr.manual_seed(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed)
+    regularization = {"dropout": 0.1, "weight_dropout": 0.1, "zoneout": (0.1, 0.05)}
     model = rr.Sequential(
-        rr.Dropout(0.3), rr.LSTM(2, 5, num_layers=2, batch_first=True), rr.Linear(5, 1)
+        rr.Dropout(0.3),
+        rr.LSTM(2, 5, num_layers=2, batch_first=True, **regularization),
+        rr.Linear(5, 1),
     )
     optimizer = rr.Adam(model.parameters(), lr=0.05, amsgrad=True)
     scheduler = rr.WarmupLR(

@@ -168,18 +168,24 @@ def _double() -> Iterable[Row]:
 
 
 def _whole_steps() -> Iterable[Row]:
-    for shape, num_layers, target in (
-        (Shape(24, 32, 1, 32), 1, 3.0),
-        (Shape(50, 64, 1, 64), 2, 1.5),
-        (Shape(100, 128, 8, 128), 2, 1.35),
+    cases = (
+        (Case(Shape(24, 32, 1, 32)), 3.0),
+        (Case(Shape(50, 64, 1, 64), num_layers=2), 1.5),
+        (Case(Shape(100, 128, 8, 128), num_layers=2), 1.35),
+    )
+    network = "LSTM, Linear, MSE, clipping, Adam"
+    for title, kind in (
+        (f"Whole training step ({network}), float32", "step"),
+        (f"An epoch of 6 batches in a plain loop ({network}), float32", "epoch"),
     ):
-        yield Comparison(
-            "Whole training step (LSTM, Linear, MSE, clipping, Adam), float32",
-            f"step {shape}, {num_layers} layer{'s' * (num_layers > 1)}",
-            "step",
-            Case(shape, num_layers=num_layers),
-            {"torch": target, "torch with fused Adam": None},
-        )
+        for case, target in cases:
+            yield Comparison(
+                title,
+                f"{kind} {case.shape}, {case.num_layers} layer{'s' * (case.num_layers > 1)}",
+                kind,
+                case,
+                {"torch": target, "torch with fused Adam": None},
+            )
 
 
 def _lengths() -> Iterable[Row]:

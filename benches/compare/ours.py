@@ -99,19 +99,40 @@ def _streaming(data: Data) -> Side:
     return Side(stream.step, buffers, outputs)
 
 
-def _step(data: Data) -> Side:
+def _trainer(data: Data) -> Any:
+    """Return a trainer of the recurrent layer and a linear one on its last output."""
     lstm = layer_of(data, batch_first=True, return_sequences=False)
     linear = rr.Linear(*reversed(data.head["weight"].shape), dtype=lstm.dtype)
     linear.load_state_dict(data.head)
     network = rr.Sequential(lstm, linear)
     optimizer = rr.Adam(network.parameters(), lr=1e-3)
-    trainer = rr.Trainer(network, rr.MSELoss(), optimizer, clip_norm=1.0, seed=0)
+    return rr.Trainer(network, rr.MSELoss(), optimizer, clip_norm=1.0, seed=0)
+
+
+def _step(data: Data) -> Side:
+    trainer = _trainer(data)
     batches = data.samples()
 
     def call(batch: tuple[NDArray[Any], NDArray[Any]]) -> float:
-        return trainer.train_step(*batch)
+        loss: float = trainer.train_step(*batch)
+        return loss
 
     return Side(call, batches, lambda: {"losses": np.array([call(batch) for batch in batches * 2])})
+
+
+def _epoch(data: Data) -> Side:
+    trainer = _trainer(data)
+    options = {"epochs": 1, "batch_size": data.case.shape.batch, "verbose": 0}
+
+    def call(samples: tuple[NDArray[Any], NDArray[Any]]) -> object:
+        return trainer.fit(*samples, **options)
+
+    def outputs() -> Arrays:
+        # Orders differ.
+        history = trainer.fit(*data.epoch(), shuffle=False, **options)
+        return {"loss": np.array(history["loss"])}
+
+    return Side(call, [data.epoch()], outputs)
 
 
 def _ragged(build: Callable[[Data, NDArray[Any] | None], Side]) -> Builder:
@@ -189,6 +210,7 @@ BUILDERS: dict[str, Builders] = {
         "training": _training,
         "streaming": _streaming,
         "step": _step,
+        "epoch": _epoch,
         "ragged inference": _ragged(_inference),
         "ragged training": _ragged(_training),
         "two threads inference": _on_threads(2, _inference),

@@ -17,6 +17,9 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 # Buffers that calls go round in, so that no side finds its input in the nearest cache only.
 BUFFERS = 3
 
+# How often an epoch goes through the buffers.
+EPOCH_ROUNDS = 2
+
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -88,6 +91,11 @@ class Data:
         """Return inputs, batch first, with their targets."""
         batches = [np.ascontiguousarray(x.swapaxes(0, 1)) for x in self.inputs]
         return list(zip(batches, self.targets, strict=True))
+
+    def epoch(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the inputs, batch first, and the targets of several batches."""
+        x, y = (np.concatenate(parts) for parts in zip(*self.samples(), strict=True))
+        return np.tile(x, (EPOCH_ROUNDS, 1, 1)), np.tile(y, (EPOCH_ROUNDS, 1))
 
 
 def named(y: Any, state: Any) -> dict[str, Any]:

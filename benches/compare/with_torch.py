@@ -81,17 +81,16 @@ def _training(data: Data) -> Side:
     return Side(call, buffers, outputs)
 
 
-def _step(data: Data, fused: bool) -> Side:
+def _training_step(data: Data, fused: bool) -> Callable[[Any, Any], Any]:
+    """Return the function that makes one step of training and returns its loss."""
     lstm = _module_of(data, batch_first=True)
     linear = torch.nn.Linear(*reversed(data.head["weight"].shape), dtype=lstm.weight_ih_l0.dtype)
     linear.load_state_dict({name: torch.from_numpy(array) for name, array in data.head.items()})
     parameters = [*lstm.parameters(), *linear.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused)
     loss_function = torch.nn.MSELoss()
-    batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.samples()]
 
-    def call(batch: tuple[Any, Any]) -> Any:
-        x, y = batch
+    def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad(set_to_none=True)
         loss = loss_function(linear(lstm(x)[0][:, -1]), y)
         loss.backward()
@@ -99,10 +98,33 @@ def _step(data: Data, fused: bool) -> Side:
         optimizer.step()
         return loss
 
-    def outputs() -> Arrays:
-        return {"losses": np.array([call(batch).item() for batch in batches * 2])}
+    return step
 
-    return Side(call, batches, outputs)
+
+def _step(data: Data, fused: bool) -> Side:
+    step = _training_step(data, fused)
+    batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.samples()]
+
+    def outputs() -> Arrays:
+        return {"losses": np.array([step(*batch).item() for batch in batches * 2])}
+
+    return Side(lambda batch: step(*batch), batches, outputs)
+
+
+def _epoch(data: Data, fused: bool) -> Side:
+    """A plain loop over batches, shuffled, that sums up the losses."""
+    step = _training_step(data, fused)
+    x, y = (torch.from_numpy(array) for array in data.epoch())
+    size = data.case.shape.batch
+
+    def epoch(order: Any) -> float:
+        losses: list[float] = [step(x[i], y[i]).item() for i in order.split(size)]
+        return sum(losses) / len(losses)
+
+    def call(samples: int) -> float:
+        return epoch(torch.randperm(samples))
+
+    return Side(call, [len(x)], lambda: {"loss": np.array([epoch(torch.arange(len(x)))])})
 
 
 BUILDERS: dict[str, Builders] = {
@@ -110,10 +132,14 @@ BUILDERS: dict[str, Builders] = {
         "inference": _inference,
         "training": _training,
         "step": partial(_step, fused=False),
+        "epoch": partial(_epoch, fused=False),
         "ragged inference": _inference,
         "ragged training": _training,
     },
-    "torch with fused Adam": {"step": partial(_step, fused=True)},
+    "torch with fused Adam": {
+        "step": partial(_step, fused=True),
+        "epoch": partial(_epoch, fused=True),
+    },
 }
 
 
