@@ -46,9 +46,8 @@ pub fn rates(
         expectation: keywords.choice("zoneout_eval", &EVALUATIONS)? == 0,
     };
     if layers == 1 && rates.dropout[0] > 0.0 {
-        let text =
-            c"dropout acts between layers: with num_layers=1 it does nothing; output_dropout acts \
-            on the output";
+        let text = c"dropout acts between layers: with num_layers=1 it does nothing; use input_dropout or \
+                     output_dropout";
         PyErr::warn(py, &py.get_type::<PyUserWarning>(), text, 1)?;
     }
     Ok(rates)
