@@ -12,6 +12,7 @@ use crate::engine::{
 use crate::error::{Error, Result, checked_size, shape_text};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
+use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::layers::stack::{Directions, Stack};
 use crate::lengths::{Direction, Steps};
@@ -33,6 +34,10 @@ enum Kind<F> {
     Linear {
         weights: Arc<PackedAffine<F>>,
         snapshot: Arc<Snapshot<F>>,
+    },
+    LayerNorm {
+        layer: LayerNorm,
+        weights: Arc<Snapshot<F>>,
     },
     /// Acts in training only.
     Identity,
@@ -83,6 +88,15 @@ impl<F: SimdFloat> FrozenLayer<F> {
         }))
     }
 
+    /// A layer that normalises every row.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn layer_norm(layer: LayerNorm, weights: &Reading<'_, F>) -> Result<Self> {
+        let weights = weights.snapshot()?;
+        Ok(Self(Kind::LayerNorm { layer, weights }))
+    }
+
     /// A layer that acts in training only.
     #[must_use]
     pub fn identity() -> Self {
@@ -94,6 +108,7 @@ impl<F: SimdFloat> FrozenLayer<F> {
     pub fn snapshot(&self) -> Option<&Snapshot<F>> {
         match &self.0 {
             Kind::Recurrent { snapshot, .. } | Kind::Linear { snapshot, .. } => Some(snapshot),
+            Kind::LayerNorm { weights, .. } => Some(weights),
             Kind::Identity => None,
         }
     }
@@ -107,6 +122,7 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 Some((first.geometry().inputs, last.geometry().hidden))
             }
             Kind::Linear { weights, .. } => Some((weights.inputs(), weights.outputs())),
+            Kind::LayerNorm { layer, .. } => Some((layer.features, layer.features)),
             Kind::Identity => None,
         }
     }
@@ -119,7 +135,7 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 let shape = [weights.len(), rows, geometry.hidden];
                 (geometry.cell.states(), shape)
             }),
-            Kind::Linear { .. } | Kind::Identity => (0, [0; 3]),
+            Kind::Linear { .. } | Kind::LayerNorm { .. } | Kind::Identity => (0, [0; 3]),
         }
     }
 
@@ -134,6 +150,7 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 })
                 .sum(),
             Kind::Linear { weights, .. } => 2 * weights.inputs() * weights.outputs(),
+            Kind::LayerNorm { layer, .. } => 4 * layer.features,
             Kind::Identity => 0,
         }
     }
@@ -160,6 +177,12 @@ impl<F: SimdFloat> FrozenLayer<F> {
                     output: AlignedBuffer::zeroed(checked_size(&sizes)?)?,
                 }])
             }
+            Kind::LayerNorm { layer, weights } => Ok(vec![Stage::LayerNorm {
+                layer: *layer,
+                weights: Arc::clone(weights),
+                output: AlignedBuffer::zeroed(checked_size(&[rows, layer.features])?)?,
+                room: AlignedBuffer::zeroed(layer.room())?,
+            }]),
             Kind::Identity => Ok(Vec::new()),
         }
     }
@@ -181,6 +204,14 @@ enum Stage<F> {
         weights: Arc<PackedAffine<F>>,
         /// (rows, padded outputs).
         output: AlignedBuffer<F>,
+    },
+    LayerNorm {
+        layer: LayerNorm,
+        weights: Arc<Snapshot<F>>,
+        /// (rows, features).
+        output: AlignedBuffer<F>,
+        /// For one row.
+        room: AlignedBuffer<f64>,
     },
 }
 
@@ -220,6 +251,16 @@ impl<F: SimdFloat> Stage<F> {
                 let sizes = (rows, weights.outputs(), weights.padded_outputs());
                 Ok(unpadded(output.as_slice(), sizes))
             }
+            Self::LayerNorm {
+                layer,
+                weights,
+                output,
+                room,
+            } => {
+                layer.step(weights, input, output.as_mut_slice(), room.as_mut_slice());
+                let sizes = (rows, layer.features, layer.features);
+                Ok(unpadded(output.as_slice(), sizes))
+            }
         }
     }
 
@@ -232,7 +273,7 @@ impl<F: SimdFloat> Stage<F> {
                 let geometry = weights.geometry();
                 (states.as_slice(), geometry.padded_hidden(), geometry.hidden)
             }
-            Self::Linear { .. } => (&[], 1, 1),
+            Self::Linear { .. } | Self::LayerNorm { .. } => (&[], 1, 1),
         };
         values.chunks_exact(padded).map(move |row| &row[..hidden])
     }
@@ -247,7 +288,7 @@ impl<F: SimdFloat> Stage<F> {
                 let (padded, hidden) = (geometry.padded_hidden(), geometry.hidden);
                 (states.as_mut_slice(), padded, hidden)
             }
-            Self::Linear { .. } => (&mut [], 1, 1),
+            Self::Linear { .. } | Self::LayerNorm { .. } => (&mut [], 1, 1),
         };
         values
             .chunks_exact_mut(padded)

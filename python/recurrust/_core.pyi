@@ -21,10 +21,14 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "DropoutCache",
+    "Embedding",
+    "EmbeddingCache",
     "GRUCell",
     "GaussianNLLLoss",
     "HuberLoss",
     "LSTMCell",
+    "LayerNorm",
+    "LayerNormCache",
     "Linear",
     "LinearCache",
     "Loss",
@@ -392,6 +396,68 @@ class Linear(Module):
     @overload
     def backward(
         self, dy: ArrayLike, *, cache: LinearCache, input_grad: bool = True
+    ) -> _Floats | None: ...
+
+@final
+class EmbeddingCache: ...
+
+@disjoint_base
+class Embedding(Module):
+    def __new__(
+        cls,
+        n: int,
+        dim: int,
+        *,
+        padding_idx: int | None = None,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def padding_idx(self) -> int | None: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, EmbeddingCache]: ...
+    def backward(
+        self, dy: ArrayLike, *, cache: EmbeddingCache, input_grad: bool = True
+    ) -> None: ...
+
+@final
+class LayerNormCache: ...
+
+@disjoint_base
+class LayerNorm(Module):
+    def __new__(
+        cls,
+        n: int,
+        *,
+        eps: float = 1e-5,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def eps(self) -> float: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, LayerNormCache]: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: Literal[True] = True
+    ) -> _Floats: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: Literal[False]
+    ) -> None: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: bool = True
     ) -> _Floats | None: ...
 
 @final

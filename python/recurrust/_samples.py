@@ -175,7 +175,7 @@ class Samples:
                         place = np.unravel_index(int(np.argmin(fine)), fine.shape)
                         raise nonfinite_error(label, sequence[place], (row, *map(int, place)))
                 continue
-            per_step = values.ndim > 1 and values.shape[1] == self.sample_shape[0]
+            per_step = values.ndim > 1 and values.shape[1:2] == self.sample_shape[:1]
             check_finite(values, label, lengths=self.lengths if per_step else None)
 
 

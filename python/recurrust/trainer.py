@@ -234,7 +234,8 @@ class Trainer:
         ----------
         x : array_like or list of array_like
             Inputs: shape (samples, steps, features), a list of arrays (steps_i, features), or
-            (samples, features) for a model without recurrent layer.
+            (samples, features) for a model without recurrent layer. For a model that starts with
+            an `Embedding`, integers without the axis of features.
         y : array_like or list of array_like
             Targets, samples on axis 0, in the shape that the loss wants.
         epochs : int
@@ -452,23 +453,32 @@ class Trainer:
         self, x: Any, y: Any, lengths: ArrayLike | None, sample_weight: ArrayLike | None
     ) -> Samples:
         """Return the data in order, checked as far as the model need not run for it."""
-        first_is_own = isinstance(self.network[0], _core.Module)
+        first = self.network[0]
+        takes_indices = isinstance(first, _core.Embedding)
+        takes_features = isinstance(first, _core.Module) and not takes_indices
         samples = Samples(
             x,
             y,
             lengths,
             sample_weight,
             dtype=self.network.dtype,
-            integer_inputs=not first_is_own,
+            integer_inputs=not takes_features,
         )
-        axes = 1 + len(samples.sample_shape)
-        if axes < 2:
-            raise ShapeError(f"x must have shape (samples, features), got ({len(samples)},)")
-        if first_is_own and self.network.recurrent and axes != 3:
+        shape = (len(samples), *samples.sample_shape)
+        if takes_indices:
+            if self.network.recurrent and len(shape) != 2:
+                raise ShapeError(
+                    "x must have shape (samples, steps) for a recurrent model of indices, got "
+                    f"{len(shape)} axes: {shape}"
+                )
+            return samples
+        if len(shape) < 2:
+            raise ShapeError(f"x must have shape (samples, features), got {shape}")
+        if takes_features and self.network.recurrent and len(shape) != 3:
             raise ShapeError(
                 "x must have shape (samples, steps, features) for a recurrent model, got "
-                f"{axes} axes: {(len(samples), *samples.sample_shape)}"
-                + ("; x[..., numpy.newaxis] has one feature" if axes == 2 else "")
+                f"{len(shape)} axes: {shape}"
+                + ("; x[..., numpy.newaxis] has one feature" if len(shape) == 2 else "")
             )
         return samples
 
@@ -597,8 +607,8 @@ class Trainer:
 
     def _samples_first(self, y: NDArray[Any], batch: Batch) -> tuple[NDArray[Any], bool]:
         """Return outputs with samples on axis 0, and whether there is one for every step."""
-        steps = batch.x.shape[1]
-        if y.ndim < 3 or y.shape[0 if self._time_major else 1] != steps:
+        steps = batch.x.shape[1:2]  # none where samples are single indices
+        if y.ndim < 3 or (y.shape[0 if self._time_major else 1],) != steps:
             return y, False
         return y.swapaxes(0, 1) if self._time_major else y, True
 

@@ -7,11 +7,14 @@
 mod arrays;
 mod cell;
 mod dropout;
+mod embedding;
 mod errors;
+mod features;
 mod files;
 mod freezing;
 mod gru;
 mod initialization;
+mod layer_norm;
 mod linear;
 mod losses;
 mod lstm;
@@ -39,9 +42,13 @@ mod _core {
     #[pymodule_export]
     use super::dropout::{Dropout, DropoutCache};
     #[pymodule_export]
+    use super::embedding::{Embedding, EmbeddingCache};
+    #[pymodule_export]
     use super::files::{read_tensors, write_tensors};
     #[pymodule_export]
     use super::gru::{Gru, GruCell};
+    #[pymodule_export]
+    use super::layer_norm::{LayerNorm, LayerNormCache};
     #[pymodule_export]
     use super::linear::{Linear, LinearCache};
     #[pymodule_export]
