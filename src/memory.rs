@@ -32,7 +32,11 @@ pub fn collected_vec<T>(values: impl ExactSizeIterator<Item = T>) -> Result<Vec<
     Ok(vector)
 }
 
-fn reserved_vec<T>(count: usize) -> Result<Vec<T>> {
+/// Room for so many values.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] when the allocator refuses.
+pub fn reserved_vec<T>(count: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
     vector
         .try_reserve_exact(count)

@@ -217,9 +217,11 @@ def test_threads_share_a_layer(rng: np.random.Generator) -> None:
 # ---------------------------------------------------------------------------------- in networks
 
 
-def model(*, batch_first: bool, dtype: str = "float64", **options: Any) -> rr.Sequential:
+def model(
+    *, batch_first: bool, dtype: str = "float64", padding_idx: int | None = 0, **options: Any
+) -> rr.Sequential:
     return rr.Sequential(
-        rr.Embedding(7, 3, padding_idx=0, dtype=dtype, seed=1),
+        rr.Embedding(7, 3, padding_idx=padding_idx, dtype=dtype, seed=1),
         rr.LSTM(3, 5, batch_first=batch_first, dtype=dtype, seed=2, **options),
         rr.LayerNorm(5, dtype=dtype),
         rr.Linear(5, 7, dtype=dtype, seed=3),
@@ -231,7 +233,7 @@ def model(*, batch_first: bool, dtype: str = "float64", **options: Any) -> rr.Se
 def test_networks_and_their_gradients(
     batch_first: bool, flag: str | None, rng: np.random.Generator
 ) -> None:
-    network = model(batch_first=batch_first)
+    network = model(batch_first=batch_first, padding_idx=None)
     shape = (4, 6) if batch_first else (6, 4)
     x = rng.integers(0, 7, size=shape)
     flags: dict[str, Any] = {
@@ -246,7 +248,6 @@ def test_networks_and_their_gradients(
     assert errors.keys() == {name for name, _ in network.named_parameters()}
     y, cache = network.forward_with_cache(x, **flags)
     assert network.backward(np.ones_like(y), cache=cache) is None
-    assert not next(network[0].parameters()).grad[0].any()
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

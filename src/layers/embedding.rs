@@ -1,10 +1,10 @@
 //! A table of vectors, one for each index.
 
-use crate::engine::zeroed_vec;
 use crate::error::{Error, Result, checked_size};
 use crate::float::Float;
 use crate::init::standard_normal;
 use crate::interrupt::Interrupt;
+use crate::memory::reserved_vec;
 use crate::parameters::{Gradients, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
 
@@ -59,16 +59,12 @@ impl Embedding {
         if let Some(place) = indices.iter().position(|&index| self.row(index).is_none()) {
             return Err(self.unknown(indices[place], place, shape));
         }
-        let mut output = zeroed_vec(checked_size(&[indices.len(), self.width])?)?;
+        let mut output = reserved_vec(checked_size(&[indices.len(), self.width])?)?;
         let table = weights.slice(WEIGHT);
-        let chunk = (NUMBERS_BETWEEN_CHECKS / self.width).max(1);
-        let outputs = output.chunks_mut(chunk * self.width);
-        for (to, indices) in outputs.zip(indices.chunks(chunk)) {
+        for indices in indices.chunks((NUMBERS_BETWEEN_CHECKS / self.width).max(1)) {
             interrupt.check()?;
-            for (to, &index) in to.chunks_exact_mut(self.width).zip(indices) {
-                if let Some(row) = self.row(index) {
-                    to.copy_from_slice(&table[row * self.width..][..self.width]);
-                }
+            for row in indices.iter().filter_map(|&index| self.row(index)) {
+                output.extend_from_slice(&table[row * self.width..][..self.width]);
             }
         }
         Ok(output)

@@ -245,7 +245,8 @@ impl<F: Float> Kernel<f64> for Backward<'_, F> {
             .enumerate()
         {
             let scale = self.layer.centre::<V, F>(row, self.normalized);
-            for value in &mut *self.normalized {
+            // Not the zeros behind the row: they would stay NaN after a row with one.
+            for value in &mut self.normalized[..features] {
                 *value *= scale;
             }
             let sums = self
@@ -275,13 +276,22 @@ impl<F: Float> Kernel<f64> for Backward<'_, F> {
 }
 
 /// The sum of numbers in whole registers.
+///
+/// Loops of indices: the compiler leaves iterators over chunks out of the function that is compiled
+/// for the instruction set, which costs ten times the sum.
 #[inline(always)]
 fn total<V: Vector<Element = f64>>(numbers: &[f64]) -> f64 {
     let mut sums = [V::splat(0.0); SUMS];
-    for block in numbers.chunks(SUMS * V::LANES) {
-        for (sum, register) in sums.iter_mut().zip(block.chunks_exact(V::LANES)) {
-            *sum = *sum + V::from_slice(register);
+    let mut start = 0;
+    while start + SUMS * V::LANES <= numbers.len() {
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = *sum + V::from_slice(&numbers[start + index * V::LANES..]);
         }
+        start += SUMS * V::LANES;
+    }
+    while start < numbers.len() {
+        sums[0] = sums[0] + V::from_slice(&numbers[start..]);
+        start += V::LANES;
     }
     joined(sums)
 }
@@ -290,11 +300,17 @@ fn total<V: Vector<Element = f64>>(numbers: &[f64]) -> f64 {
 #[inline(always)]
 fn product<V: Vector<Element = f64>>(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [V::splat(0.0); SUMS];
-    for (a, b) in a.chunks(SUMS * V::LANES).zip(b.chunks(SUMS * V::LANES)) {
-        let registers = a.chunks_exact(V::LANES).zip(b.chunks_exact(V::LANES));
-        for (sum, (a, b)) in sums.iter_mut().zip(registers) {
-            *sum = V::from_slice(a).mul_add(V::from_slice(b), *sum);
+    let mut start = 0;
+    while start + SUMS * V::LANES <= a.len() {
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let place = start + index * V::LANES;
+            *sum = V::from_slice(&a[place..]).mul_add(V::from_slice(&b[place..]), *sum);
         }
+        start += SUMS * V::LANES;
+    }
+    while start < a.len() {
+        sums[0] = V::from_slice(&a[start..]).mul_add(V::from_slice(&b[start..]), sums[0]);
+        start += V::LANES;
     }
     joined(sums)
 }
@@ -304,5 +320,10 @@ fn product<V: Vector<Element = f64>>(a: &[f64], b: &[f64]) -> f64 {
 fn joined<V: Vector<Element = f64>>([a, b, c, d]: [V; SUMS]) -> f64 {
     let mut lanes = [0.0; LANES];
     ((a + b) + (c + d)).to_slice(&mut lanes[..V::LANES]);
-    lanes.iter().sum()
+    for width in [4, 2, 1] {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+    }
+    lanes[0]
 }
