@@ -181,7 +181,6 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 layer: *layer,
                 weights: Arc::clone(weights),
                 output: AlignedBuffer::zeroed(checked_size(&[rows, layer.features])?)?,
-                room: AlignedBuffer::zeroed(layer.room())?,
             }]),
             Kind::Identity => Ok(Vec::new()),
         }
@@ -210,8 +209,6 @@ enum Stage<F> {
         weights: Arc<Snapshot<F>>,
         /// (rows, features).
         output: AlignedBuffer<F>,
-        /// For one row.
-        room: AlignedBuffer<f64>,
     },
 }
 
@@ -255,9 +252,8 @@ impl<F: SimdFloat> Stage<F> {
                 layer,
                 weights,
                 output,
-                room,
             } => {
-                layer.step(weights, input, output.as_mut_slice(), room.as_mut_slice());
+                layer.step(weights, input, output.as_mut_slice());
                 let sizes = (rows, layer.features, layer.features);
                 Ok(unpadded(output.as_slice(), sizes))
             }

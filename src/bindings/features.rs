@@ -65,33 +65,29 @@ impl<'py, F: Number> Features<'py, F> {
         [&self.outer[..], &[features]].concat()
     }
 
-    /// What to keep for the backward pass, from a copy of the numbers.
-    pub fn kept(self, copy: Vec<F>, version: u64) -> KeptInput
-    where
-        F: Keepable,
-    {
-        KeptInput {
+    /// What a cache has: whatever the backward pass needs, and the version of the weights.
+    pub fn kept<T>(self, kept: T, version: u64) -> Kept<T> {
+        Kept {
             version,
-            numbers: F::wrap(copy),
+            kept,
             outer: self.outer,
         }
     }
 }
 
-/// A copy of an input, and the version of the weights that it met.
-pub struct KeptInput {
+/// What a backward pass needs of an input, and the version of the weights that it met.
+pub struct Kept<T> {
     version: u64,
-    numbers: AnyNumbers,
+    kept: T,
     /// Shape of the input without the features.
     outer: Vec<usize>,
 }
 
-impl KeptInput {
-    /// Its numbers, if the weights have not changed.
-    pub fn numbers<F: Keepable>(&self, version: u64) -> Result<&[F]> {
+impl<T> Kept<T> {
+    /// What was kept, if the weights have not changed.
+    pub fn get(&self, version: u64) -> Result<&T> {
         check_version(self.version, version)?;
-        F::unwrap(&self.numbers)
-            .ok_or_else(|| Error::State("cache: made by a layer of another dtype".to_owned()))
+        Ok(&self.kept)
     }
 
     /// The shape of an array with other features.
@@ -111,10 +107,25 @@ impl KeptInput {
     }
 }
 
-/// Numbers of either precision.
-pub enum AnyNumbers {
-    Single(Vec<f32>),
-    Double(Vec<f64>),
+/// What a cache keeps in either precision.
+pub enum Either<S, D> {
+    Single(S),
+    Double(D),
+}
+
+/// The error of a cache in the other precision.
+pub fn other_precision() -> Error {
+    Error::State("cache: made by a layer of another dtype".to_owned())
+}
+
+/// A copy of an input.
+pub type AnyNumbers = Either<Vec<f32>, Vec<f64>>;
+
+impl Kept<AnyNumbers> {
+    /// The numbers of the input, if the weights have not changed.
+    pub fn numbers<F: Keepable>(&self, version: u64) -> Result<&[F]> {
+        F::unwrap(self.get(version)?).ok_or_else(other_precision)
+    }
 }
 
 /// Numbers whose vectors a cache can hold.

@@ -6,21 +6,23 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arrays::{self, Number};
-use super::features::{Features, Keepable, KeptInput};
+use super::features::{Either, Features, Kept, other_precision};
 use super::module::Module;
 use super::options;
 use super::parameter::{AnyParameters, with_parameters};
+use super::pools::{Pooled, Pools};
 use super::run::with_reading;
 use crate::error::Error;
 use crate::float::Precision;
-use crate::layers::layer_norm::LayerNorm as Core;
+use crate::layers::layer_norm::{LayerNorm as Core, Normalized};
 use crate::parameters::Parameters;
 use crate::streaming::FrozenLayer;
 
 /// Layer normalisation on the last axis (Ba, Kiros and Hinton 2016): every row is shifted and scaled
 /// to mean 0 and variance 1, ``y = (x - mean) / sqrt(variance + eps) * weight + bias``.
 ///
-/// The variance is the biased one. Means and variances are taken in double precision.
+/// The variance is the biased one. Numbers far from zero lose no digits: what is squared and summed
+/// up are distances from the mean.
 ///
 /// Parameters
 /// ----------
@@ -40,11 +42,46 @@ use crate::streaming::FrozenLayer;
 #[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
 pub struct LayerNorm {
     core: Core,
+    pools: Pools,
 }
 
 /// What ``LayerNorm.backward`` needs from its forward pass.
 #[pyclass(frozen, module = "recurrust._core")]
-pub struct LayerNormCache(KeptInput);
+pub struct LayerNormCache(Kept<AnyNormalized>);
+
+type AnyNormalized = Either<Normalized<f32>, Normalized<f64>>;
+
+/// Numbers whose normalised rows a cache can hold.
+trait Normalizable: Pooled {
+    fn wrap(normalized: Normalized<Self>) -> AnyNormalized;
+    fn unwrap(normalized: &AnyNormalized) -> Option<&Normalized<Self>>;
+}
+
+impl Normalizable for f32 {
+    fn wrap(normalized: Normalized<Self>) -> AnyNormalized {
+        AnyNormalized::Single(normalized)
+    }
+
+    fn unwrap(normalized: &AnyNormalized) -> Option<&Normalized<Self>> {
+        match normalized {
+            AnyNormalized::Single(normalized) => Some(normalized),
+            AnyNormalized::Double(_) => None,
+        }
+    }
+}
+
+impl Normalizable for f64 {
+    fn wrap(normalized: Normalized<Self>) -> AnyNormalized {
+        AnyNormalized::Double(normalized)
+    }
+
+    fn unwrap(normalized: &AnyNormalized) -> Option<&Normalized<Self>> {
+        match normalized {
+            AnyNormalized::Double(normalized) => Some(normalized),
+            AnyNormalized::Single(_) => None,
+        }
+    }
+}
 
 /// PyTorch's.
 const DEFAULT_EPSILON: f64 = 1e-5;
@@ -65,42 +102,44 @@ impl LayerNorm {
         })
     }
 
-    fn forward<'py, F: Number>(
+    fn forward<'py, F: Pooled>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
         let core = self.core;
+        let pool = F::pool(&self.pools);
         let input = Features::<F>::new(x, core.features)?;
         let sequence = input.sequence();
         let operations = input.count().saturating_mul(OPERATIONS);
         let output = with_reading(py, parameters, operations, |weights, interrupt| {
-            core.forward(weights, sequence, interrupt)
+            core.forward(weights, sequence, pool, interrupt)
         })?;
-        Ok(arrays::to_numpy(py, output, &input.shape_with(core.features))?.into_any())
+        Ok(arrays::lend_to_numpy(py, output, &input.shape_with(core.features))?.into_any())
     }
 
-    fn forward_cached<'py, F: Keepable>(
+    fn forward_cached<'py, F: Normalizable>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
         let core = self.core;
+        let pool = F::pool(&self.pools);
         let input = Features::<F>::new(x, core.features)?;
         let sequence = input.sequence();
         let operations = input.count().saturating_mul(OPERATIONS);
-        let (output, copy, version) =
+        let (output, tape, version) =
             with_reading(py, parameters, operations, |weights, interrupt| {
-                let output = core.forward(weights, sequence, interrupt)?;
-                Ok((output, sequence.to_vec()?, weights.version()))
+                let (output, tape) = core.forward_with_tape(weights, sequence, pool, interrupt)?;
+                Ok((output, tape, weights.version()))
             })?;
-        let y = arrays::to_numpy(py, output, &input.shape_with(core.features))?;
-        (y, LayerNormCache(input.kept(copy, version))).into_pyobject(py)
+        let y = arrays::lend_to_numpy(py, output, &input.shape_with(core.features))?;
+        (y, LayerNormCache(input.kept(F::wrap(tape), version))).into_pyobject(py)
     }
 
-    fn backward_typed<'py, F: Keepable>(
+    fn backward_typed<'py, F: Normalizable>(
         &self,
         parameters: &Parameters<F>,
         dy: &Bound<'py, PyAny>,
@@ -109,22 +148,21 @@ impl LayerNorm {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = dy.py();
         let core = self.core;
-        let input = kept.numbers::<F>(parameters.version())?;
+        let pool = input_grad.then(|| F::pool(&self.pools));
+        let tape = F::unwrap(kept.get(parameters.version())?).ok_or_else(other_precision)?;
         let dy = kept.gradient::<F>(dy, core.features)?;
         let gradient = dy.as_slice();
-        let operations = input.len().saturating_mul(2 * OPERATIONS);
+        let operations = gradient.len().saturating_mul(OPERATIONS);
         let dx = with_reading(py, parameters, operations, |weights, interrupt| {
-            let input = kept.numbers(weights.version())?;
+            kept.get(weights.version())?;
             let (dx, gradients) =
-                core.backward(weights, parameters, input, gradient, input_grad, interrupt)?;
+                core.backward(weights, parameters, tape, gradient, pool, interrupt)?;
             parameters.gradients()?.add(&gradients);
             Ok(dx)
         })?;
-        dx.map(|dx| {
-            let shape = kept.shape_with(core.features);
-            arrays::to_numpy(py, dx, &shape).map(Bound::into_any)
-        })
-        .transpose()
+        let shape = kept.shape_with(core.features);
+        dx.map(|dx| arrays::lend_to_numpy(py, dx, &shape).map(Bound::into_any))
+            .transpose()
     }
 }
 
@@ -154,7 +192,12 @@ impl LayerNorm {
             Precision::Single => AnyParameters::Single(Arc::new(core.parameters()?)),
             Precision::Double => AnyParameters::Double(Arc::new(core.parameters()?)),
         };
-        Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { core }))
+        Ok(
+            PyClassInitializer::from(Module::new(memory)).add_subclass(Self {
+                core,
+                pools: Pools::default(),
+            }),
+        )
     }
 
     // Python shows no documentation of calls: it stands at `forward_with_cache`.

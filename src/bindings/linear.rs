@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arrays::{self, Number};
-use super::features::{Features, Keepable, KeptInput};
+use super::features::{AnyNumbers, Features, Keepable, Kept};
 use super::module::Module;
 use super::options;
 use super::parameter::{AnyParameters, with_parameters};
@@ -45,7 +45,7 @@ pub struct Linear {
 
 /// What ``Linear.backward`` needs from its forward pass.
 #[pyclass(frozen, module = "recurrust._core")]
-pub struct LinearCache(KeptInput);
+pub struct LinearCache(Kept<AnyNumbers>);
 
 impl Linear {
     /// The layer as a stream needs it, with the weights that it has now.
@@ -92,7 +92,7 @@ impl Linear {
                 Ok((output, sequence.to_vec()?, weights.version()))
             })?;
         let y = arrays::to_numpy(py, output, &input.shape_with(core.outputs))?;
-        (y, LinearCache(input.kept(copy, version))).into_pyobject(py)
+        (y, LinearCache(input.kept(F::wrap(copy), version))).into_pyobject(py)
     }
 
     fn backward_typed<'py, F: Keepable>(

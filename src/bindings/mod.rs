@@ -22,6 +22,7 @@ mod module;
 mod optimizers;
 mod options;
 mod parameter;
+mod pools;
 mod recurrent;
 mod rnn;
 mod run;
