@@ -32,11 +32,7 @@ pub fn collected_vec<T>(values: impl ExactSizeIterator<Item = T>) -> Result<Vec<
     Ok(vector)
 }
 
-/// Room for so many values.
-///
-/// # Errors
-/// [`Error::OutOfMemory`] when the allocator refuses.
-pub fn reserved_vec<T>(count: usize) -> Result<Vec<T>> {
+fn reserved_vec<T>(count: usize) -> Result<Vec<T>> {
     let mut vector = Vec::new();
     vector
         .try_reserve_exact(count)

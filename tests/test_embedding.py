@@ -335,12 +335,93 @@ def test_the_trainer_names_what_is_wrong() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_streams_take_vectors(rng: np.random.Generator) -> None:
-    network = model(batch_first=False)
-    for refused in (network, network[:1]):
-        with pytest.raises(rr.ConfigError, match=r"^layer 0 \(Embedding\): expected a layer that"):
-            refused.stream()
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_streams_take_integers(dtype: str, rng: np.random.Generator) -> None:
+    network = model(batch_first=False, dtype=dtype)
     x = rng.integers(0, 7, size=(6, 2))
-    stream = network[1:].stream(2)
-    y = np.stack([stream.step(network[0](step)) for step in x])
-    np.testing.assert_allclose(y, network(x), rtol=0, atol=1e-14)
+    expected = network(x)
+    allowed = 100 * np.finfo(dtype).eps
+    stream = network.stream(2)
+    assert (stream.input_size, stream.output_size, stream.batch_size) == (3, 7, 2)
+    assert stream.state[0] is None
+    assert repr(stream).startswith("Stream(Embedding 7 -> 3, LSTM 3 -> 5, ")
+    y = [stream.step(step) for step in x[:3]]
+    twins = [stream, stream.clone(), pickle.loads(pickle.dumps(stream))]
+    network[0].weight = np.zeros((7, 3))  # a stream's weights are its own
+    for twin in twins:
+        rest = [twin.step(step.astype("u1").tolist()) for step in x[3:]]
+        np.testing.assert_allclose([*y, *rest], expected, rtol=0, atol=allowed)
+
+
+def test_streams_of_one_row_take_single_integers(rng: np.random.Generator) -> None:
+    network = model(batch_first=False)
+    x = rng.integers(0, 7, size=5)
+    expected = network(x)
+    forms: list[Any] = [int, np.int16, np.array, lambda index: np.array([index])]
+    for form in forms:
+        stream = network.stream()
+        y = [stream.step(form(index)).reshape(7) for index in x]
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-14)
+    out = np.empty(7)
+    assert network.stream().step(int(x[0]), out=out) is out
+    np.testing.assert_allclose(out, expected[0], rtol=0, atol=1e-14)
+    alone = rr.Sequential(network[0]).stream()
+    np.testing.assert_array_equal(alone.step(3), network[0].weight[3])
+
+
+def test_steps_that_fail_leave_the_state() -> None:
+    network = model(batch_first=False)
+    single, pair = network.stream(), network.stream(2)
+    single.step(1)
+    pair.step([1, 2])
+    bad: list[tuple[Any, Any, type[Exception], str]] = [
+        (single, 7, rr.ConfigError, r"^x: expected an index from 0 to 6, got 7"),
+        (single, -1, rr.ConfigError, r"^x: expected an index from 0 to 6, got -1"),
+        (single, 10**30, rr.DtypeError, r"^x: "),
+        (single, 1.0, rr.DtypeError, r"^x: expected an array of integers"),
+        (single, True, rr.DtypeError, r"^x: expected an array of integers"),
+        (single, np.zeros(3), rr.DtypeError, r"^x: expected an array of integers"),
+        (
+            single,
+            [1, 2],
+            rr.ShapeError,
+            r"^x: expected shape \(1,\), one index a row, or one index",
+        ),
+        (pair, 1, rr.ShapeError, r"^x: expected shape \(2,\), one index a row, got \(\)"),
+        (pair, [[1, 2]], rr.ShapeError, r"^x: expected shape \(2,\)"),
+        (pair, [1, 9], rr.ConfigError, r"^x\[1\]: expected an index from 0 to 6, got 9"),
+    ]
+    for stream, x, error, message in bad:
+        before = stream.state[1]
+        with pytest.raises(error, match=message):
+            stream.step(x)
+        for part, kept in zip(stream.state[1], before, strict=True):
+            np.testing.assert_array_equal(part, kept)
+    with pytest.raises(rr.ShapeError, match=r"^out: "):
+        pair.step([1, 2], out=np.empty(7))
+
+
+def test_an_embedding_in_a_stream_comes_first() -> None:
+    embedding = rr.Embedding(7, 3)
+    with pytest.raises(rr.ConfigError, match=r"^layer 1: expected to come first"):
+        rr.Sequential(rr.Linear(3, 3), embedding).stream()
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_gradients_do_not_depend_on_the_number_of_threads(
+    threads: int, rng: np.random.Generator
+) -> None:
+    x = rng.integers(0, 50, size=20_000)
+    dy = rng.normal(size=(20_000, 64)).astype("f4")
+    before = rr.get_num_threads()
+    gradients = []
+    try:
+        for count in (1, threads):
+            rr.set_num_threads(count)
+            layer = rr.Embedding(50, 64)
+            _, cache = layer.forward_with_cache(x)
+            layer.backward(dy, cache=cache)
+            gradients.append(next(layer.parameters()).grad)
+    finally:
+        rr.set_num_threads(before)
+    np.testing.assert_array_equal(*gradients)

@@ -292,15 +292,14 @@ class Sequential:
             Its `step` gives, step by step, what the network gives for whole sequences in
             evaluation mode. Recurrent layers do so bit for bit; sums of a `Linear` may be rounded
             differently. Its `state` is a tuple with one entry per layer, None for those that
-            have no state.
+            have no state. Where an `Embedding` comes first, a step takes integers.
 
         Raises
         ------
         ConfigError
             If a layer is bidirectional, runs in reverse or has `return_sequences=False`; if a
-            layer is one of your own, or an `Embedding` (pass its vectors to a stream of the layers
-            after it, `model[1:].stream()`); if the layers' sizes don't fit each other; if
-            `batch_size` is less than 1.
+            layer is one of your own; if an `Embedding` isn't the first; if the layers' sizes don't
+            fit each other; if `batch_size` is less than 1.
         DtypeError
             If `batch_size` is not an integer.
         MemoryError

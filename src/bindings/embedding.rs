@@ -9,6 +9,7 @@ use super::arrays::{self, Contiguous, Number};
 use super::module::Module;
 use super::options;
 use super::parameter::{AnyParameters, with_parameters};
+use super::pools::{Pooled, Pools};
 use super::run::with_reading;
 use super::stack::check_version;
 use crate::error::Error;
@@ -16,6 +17,7 @@ use crate::float::Precision;
 use crate::layers::embedding::Embedding as Core;
 use crate::parameters::Parameters;
 use crate::random::Ticket;
+use crate::streaming::FrozenLayer;
 
 /// A table of vectors, one for each index: ``y = weight[x]``.
 ///
@@ -41,6 +43,7 @@ use crate::random::Ticket;
 #[pyclass(frozen, subclass, extends = Module, module = "recurrust._core")]
 pub struct Embedding {
     core: Core,
+    pools: Pools,
 }
 
 /// What ``Embedding.backward`` needs from its forward pass.
@@ -52,8 +55,20 @@ pub struct EmbeddingCache {
 }
 
 impl Embedding {
+    /// The layer as a stream needs it, with the weights that it has now.
+    pub fn freeze<F: Number>(
+        &self,
+        py: Python<'_>,
+        parameters: &Parameters<F>,
+    ) -> PyResult<FrozenLayer<F>> {
+        let core = self.core;
+        with_reading(py, parameters, parameters.count(), |weights, _| {
+            FrozenLayer::embedding(core, weights)
+        })
+    }
+
     /// Vectors of indices, and what to keep of them.
-    fn forward<'py, F: Number>(
+    fn forward<'py, F: Pooled>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
@@ -61,12 +76,13 @@ impl Embedding {
         let py = x.py();
         let (indices, shape) = arrays::integers(x, "x", false)?;
         let core = self.core;
+        let pool = F::pool(&self.pools);
         let operations = indices.len().saturating_mul(core.width);
         let (output, version) = with_reading(py, parameters, operations, |weights, interrupt| {
-            let output = core.forward(weights, &indices, &shape, interrupt)?;
+            let output = core.forward(weights, &indices, &shape, pool, interrupt)?;
             Ok((output, weights.version()))
         })?;
-        let y = arrays::to_numpy(py, output, &[&shape[..], &[core.width]].concat())?;
+        let y = arrays::lend_to_numpy(py, output, &[&shape[..], &[core.width]].concat())?;
         let cache = EmbeddingCache {
             version,
             indices,
@@ -119,7 +135,12 @@ impl Embedding {
             Precision::Single => AnyParameters::Single(Arc::new(core.parameters(ticket)?)),
             Precision::Double => AnyParameters::Double(Arc::new(core.parameters(ticket)?)),
         };
-        Ok(PyClassInitializer::from(Module::new(memory)).add_subclass(Self { core }))
+        Ok(
+            PyClassInitializer::from(Module::new(memory)).add_subclass(Self {
+                core,
+                pools: Pools::default(),
+            }),
+        )
     }
 
     // Python shows no documentation of calls: it stands at `forward_with_cache`.

@@ -66,10 +66,10 @@ impl<'py, F: Number> Features<'py, F> {
     }
 
     /// What a cache has: whatever the backward pass needs, and the version of the weights.
-    pub fn kept<T>(self, kept: T, version: u64) -> Kept<T> {
+    pub fn kept<T>(self, tape: T, version: u64) -> Kept<T> {
         Kept {
             version,
-            kept,
+            tape,
             outer: self.outer,
         }
     }
@@ -78,7 +78,7 @@ impl<'py, F: Number> Features<'py, F> {
 /// What a backward pass needs of an input, and the version of the weights that it met.
 pub struct Kept<T> {
     version: u64,
-    kept: T,
+    tape: T,
     /// Shape of the input without the features.
     outer: Vec<usize>,
 }
@@ -87,7 +87,7 @@ impl<T> Kept<T> {
     /// What was kept, if the weights have not changed.
     pub fn get(&self, version: u64) -> Result<&T> {
         check_version(self.version, version)?;
-        Ok(&self.kept)
+        Ok(&self.tape)
     }
 
     /// The shape of an array with other features.

@@ -122,20 +122,17 @@ pub fn freeze<F: StackElement>(layer: &Bound<'_, PyAny>, label: &str) -> PyResul
         let parameters = typed(layer.as_super().get().memory(), label)?;
         return layer.get().freeze(py, parameters);
     }
-    if layer.is_instance_of::<Embedding>() {
-        return Err(Error::config(
-            label.to_owned(),
-            "a layer that takes features: pass its vectors to a stream of the layers after it",
-            "one that takes indices",
-        )
-        .into());
+    if computes_as::<Embedding>(layer)? {
+        let layer = layer.cast::<Embedding>()?;
+        let parameters = typed(layer.as_super().get().memory(), label)?;
+        return layer.get().freeze(py, parameters);
     }
     if computes_as::<Dropout>(layer)? {
         return Ok(FrozenLayer::identity());
     }
     Err(Error::config(
         label.to_owned(),
-        "a layer of recurrust that computes as its class does (LSTM, GRU, RNN, Linear, LayerNorm, Dropout) to stream",
+        "a layer of recurrust that computes as its class does (LSTM, GRU, RNN, Embedding, LayerNorm, Linear, Dropout) to stream",
         options::shown(layer),
     )
     .into())

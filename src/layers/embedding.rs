@@ -1,11 +1,11 @@
 //! A table of vectors, one for each index.
 
+use crate::engine::{Buffer, Pool};
 use crate::error::{Error, Result, checked_size};
 use crate::float::Float;
 use crate::init::standard_normal;
 use crate::interrupt::Interrupt;
-use crate::memory::reserved_vec;
-use crate::parameters::{Gradients, Parameters, Reading};
+use crate::parameters::{Gradients, Parameters, Reading, Snapshot};
 use crate::random::{Purpose, Ticket};
 
 /// `y = W[x]`.
@@ -54,20 +54,50 @@ impl Embedding {
         weights: &Reading<'_, F>,
         indices: &[i64],
         shape: &[usize],
+        pool: &Pool<F>,
         interrupt: &Interrupt<'_>,
-    ) -> Result<Vec<F>> {
-        if let Some(place) = indices.iter().position(|&index| self.row(index).is_none()) {
-            return Err(self.unknown(indices[place], place, shape));
-        }
-        let mut output = reserved_vec(checked_size(&[indices.len(), self.width])?)?;
-        let table = weights.slice(WEIGHT);
-        for indices in indices.chunks((NUMBERS_BETWEEN_CHECKS / self.width).max(1)) {
+    ) -> Result<Buffer<F>> {
+        self.check(indices, shape)?;
+        let mut output = pool.take(checked_size(&[indices.len(), self.width])?)?;
+        let chunk = (NUMBERS_BETWEEN_CHECKS / self.width).max(1);
+        let outputs = output.chunks_mut(chunk * self.width);
+        for (to, indices) in outputs.zip(indices.chunks(chunk)) {
             interrupt.check()?;
-            for row in indices.iter().filter_map(|&index| self.row(index)) {
-                output.extend_from_slice(&table[row * self.width..][..self.width]);
-            }
+            self.look_up(weights.slice(WEIGHT), indices, to);
         }
         Ok(output)
+    }
+
+    /// One step: the vectors of indices, one a row. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the first index that has no vector; nothing was written then.
+    pub fn step<F: Float>(
+        &self,
+        weights: &Snapshot<F>,
+        indices: &[i64],
+        shape: &[usize],
+        output: &mut [F],
+    ) -> Result<()> {
+        self.check(indices, shape)?;
+        self.look_up(weights.slice(WEIGHT), indices, output);
+        Ok(())
+    }
+
+    /// Raises if an index has no vector.
+    fn check(&self, indices: &[i64], shape: &[usize]) -> Result<()> {
+        match indices.iter().position(|&index| self.row(index).is_none()) {
+            Some(place) => Err(self.unknown(indices[place], place, shape)),
+            None => Ok(()),
+        }
+    }
+
+    fn look_up<F: Float>(&self, table: &[F], indices: &[i64], output: &mut [F]) {
+        for (to, &index) in output.chunks_exact_mut(self.width).zip(indices) {
+            if let Some(row) = self.row(index) {
+                to.copy_from_slice(&table[row * self.width..][..self.width]);
+            }
+        }
     }
 
     /// Adds the gradients of the vectors, in the order of their indices, given that of the output.

@@ -348,7 +348,7 @@ impl<F: SimdFloat> Normalize<'_, F> {
         let numbers = first * self.features..(first + R) * self.features;
         let mut rows = Rows::<V, SHORT, R> {
             registers,
-            rows,
+            input: rows,
             weight: self.weight,
             bias: self.bias,
             output: &mut self.output[numbers.clone()],
@@ -372,7 +372,7 @@ impl<F: SimdFloat> Normalize<'_, F> {
 /// Rows that are normalised side by side.
 struct Rows<'a, V: Vector, const SHORT: bool, const R: usize> {
     registers: Registers<V, SHORT>,
-    rows: [&'a [V::Element]; R],
+    input: [&'a [V::Element]; R],
     weight: &'a [V::Element],
     bias: &'a [V::Element],
     output: &'a mut [V::Element],
@@ -396,7 +396,7 @@ impl<V: Vector, const SHORT: bool, const R: usize> Rows<'_, V, SHORT, R> {
     fn distances(&self, start: usize, from: [V; R]) -> [V; R] {
         let mut distances = from;
         for row in 0..R {
-            let values = V::from_slice(&self.rows[row][self.registers.place(start)]);
+            let values = V::from_slice(&self.input[row][self.registers.place(start)]);
             distances[row] = values - from[row];
         }
         distances
@@ -407,7 +407,7 @@ impl<V: Vector, const SHORT: bool, const R: usize> Rows<'_, V, SHORT, R> {
     fn prefetch(&self, start: usize) {
         for row in 0..R {
             let ahead = row * self.registers.features + start + AHEAD;
-            V::prefetch(self.rows[row].as_ptr().wrapping_add(start + AHEAD));
+            V::prefetch(self.input[row].as_ptr().wrapping_add(start + AHEAD));
             V::prefetch(self.output.as_ptr().wrapping_add(ahead));
             if let Some(normalized) = &self.normalized {
                 V::prefetch(normalized.as_ptr().wrapping_add(ahead));
@@ -423,7 +423,7 @@ impl<V: Vector, const SHORT: bool, const R: usize> Rows<'_, V, SHORT, R> {
 
         let mut from = [splat::<V>(0.0); R];
         for row in 0..R {
-            from[row] = V::splat(self.rows[row][0]);
+            from[row] = V::splat(self.input[row][0]);
         }
         let mut sums = Sums::<V, R>::new();
         let mut start = 0;
@@ -447,7 +447,7 @@ impl<V: Vector, const SHORT: bool, const R: usize> Rows<'_, V, SHORT, R> {
         }
         let totals = sums.totals();
         for row in 0..R {
-            let mean = self.rows[row][0].double() + totals[row] * share;
+            let mean = self.input[row][0].double() + totals[row] * share;
             moments[row].shift = V::Element::of(mean);
             from[row] = V::splat(moments[row].shift);
         }
@@ -505,7 +505,7 @@ impl<V: Vector, const SHORT: bool, const R: usize> Rows<'_, V, SHORT, R> {
         let bias = V::from_slice(&self.bias[place.clone()]);
         for row in 0..R {
             let Moments { shift, rest, scale } = moments[row];
-            let values = V::from_slice(&self.rows[row][place.clone()]);
+            let values = V::from_slice(&self.input[row][place.clone()]);
             let normalized = (values - V::splat(shift) - V::splat(rest)) * V::splat(scale);
             let place = self.registers.place_in_row(row, start);
             if let Some(to) = &mut self.normalized {
@@ -765,7 +765,7 @@ fn total<V: Vector>(register: V) -> f64 {
     let mut half = V::LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            lanes[lane] = lanes[lane] + lanes[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
         half /= 2;
     }
