@@ -117,7 +117,18 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
         lambda **options: rr.LayerNorm(**{"n": 2, **options}),
         {"n": SIZES, "eps": [(0.0, ValueError), *RATES], "dtype": DTYPES, "seed": SEEDS},
     ),
-    "Dropout": (rr.Dropout, {"p": PROBABILITIES}),
+    "Dropout": (
+        rr.Dropout,
+        {"p": PROBABILITIES, "variational": FLAGS, "batch_first": FLAGS},
+    ),
+    "Zoneout": (
+        lambda **options: rr.Zoneout(**{"cell": 0.1, "hidden": 0.2, **options}),
+        {
+            "cell": PROBABILITIES,
+            "hidden": PROBABILITIES,
+            "zoneout_eval": [("mean", ValueError), (1, TypeError), (True, TypeError)],
+        },
+    ),
     "MSELoss": (
         rr.MSELoss,
         {"reduction": [("average", ValueError), (0, TypeError), ("", ValueError)]},

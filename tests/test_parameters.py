@@ -256,6 +256,7 @@ def test_classes_of_ones_own() -> None:
         "EmbeddingCache",
         "LayerNormCache",
         "DropoutCache",
+        "ZoneoutCache",
     ],
 )
 def test_bases_and_caches_can_not_be_built(name: str) -> None:

@@ -82,6 +82,8 @@ class TestRoundTrip:
             rr.Embedding(4, 3, padding_idx=2, seed=1),
             rr.LayerNorm(5, eps=1e-3),
             rr.Dropout(0.125),
+            rr.Dropout(0.25, variational=True, batch_first=True),
+            rr.Zoneout(0.25, 0.5, zoneout_eval="identity"),
         ],
         ids=lambda layer: type(layer).__name__,
     )

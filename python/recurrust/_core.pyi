@@ -48,6 +48,8 @@ __all__ = [
     "RecurrentLayer",
     "SmoothL1Loss",
     "Stream",
+    "Zoneout",
+    "ZoneoutCache",
     "__version__",
     "build_info",
     "clip_grad_norm_",
@@ -461,13 +463,22 @@ class LayerNorm(Module):
     ) -> _Floats | None: ...
 
 @final
-class DropoutCache: ...
+class DropoutCache:
+    @property
+    def mask(self) -> _Floats | None: ...
 
 @disjoint_base
 class Dropout(Module):
-    def __new__(cls, p: float = 0.5) -> Self: ...
+    def __new__(
+        cls, p: float = 0.5, variational: bool = False, *, batch_first: bool = False
+    ) -> Self: ...
     @property
     def p(self) -> float: ...
+    @property
+    def variational(self) -> bool: ...
+    # Raises AttributeError without `variational`.
+    @property
+    def batch_first(self) -> bool: ...
     @property
     def config(self) -> dict[str, Any]: ...
     def __call__(self, x: ArrayLike) -> _Floats: ...
@@ -484,6 +495,52 @@ class Dropout(Module):
     def backward(
         self, dy: ArrayLike, *, cache: DropoutCache, input_grad: bool = True
     ) -> _Floats | None: ...
+
+_Pair: TypeAlias = tuple[_Floats, _Floats]
+
+@final
+class ZoneoutCache:
+    @property
+    def mask(self) -> NDArray[np.bool_] | tuple[NDArray[np.bool_], NDArray[np.bool_]] | None: ...
+
+@disjoint_base
+class Zoneout(Module):
+    def __new__(
+        cls,
+        cell: float,
+        hidden: float,
+        *,
+        zoneout_eval: Literal["expectation", "identity"] = "expectation",
+    ) -> Self: ...
+    @property
+    def cell(self) -> float: ...
+    @property
+    def hidden(self) -> float: ...
+    @property
+    def zoneout_eval(self) -> Literal["expectation", "identity"]: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    # A tuple is a pair of states (h, c); whatever else is one state.
+    @overload
+    def __call__(
+        self, old_state: tuple[ArrayLike, ArrayLike], new_state: tuple[ArrayLike, ArrayLike]
+    ) -> _Pair: ...
+    @overload
+    def __call__(self, old_state: ArrayLike, new_state: ArrayLike) -> _Floats: ...
+    @overload
+    def forward_with_cache(
+        self, old_state: tuple[ArrayLike, ArrayLike], new_state: tuple[ArrayLike, ArrayLike]
+    ) -> tuple[_Pair, ZoneoutCache]: ...
+    @overload
+    def forward_with_cache(
+        self, old_state: ArrayLike, new_state: ArrayLike
+    ) -> tuple[_Floats, ZoneoutCache]: ...
+    @overload
+    def backward(
+        self, dstate: tuple[ArrayLike, ArrayLike], *, cache: ZoneoutCache
+    ) -> tuple[_Pair, _Pair]: ...
+    @overload
+    def backward(self, dstate: ArrayLike, *, cache: ZoneoutCache) -> tuple[_Floats, _Floats]: ...
 
 @final
 class Stream:

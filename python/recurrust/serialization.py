@@ -32,6 +32,7 @@ _KINDS: dict[str, type[Any]] = {
     "PeepholeLSTMCell": _core.PeepholeLSTMCell,
     "RNN": _core.RNN,
     "RNNCell": _core.RNNCell,
+    "Zoneout": _core.Zoneout,
 }
 
 # Kinds whose constructor draws initial weights.

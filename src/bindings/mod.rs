@@ -29,6 +29,7 @@ mod run;
 mod runtime;
 mod stack;
 mod streaming;
+mod zoneout;
 
 use pyo3::pymodule;
 
@@ -81,6 +82,8 @@ mod _core {
     use super::stack::RecurrentCache;
     #[pymodule_export]
     use super::streaming::{Stream, stream};
+    #[pymodule_export]
+    use super::zoneout::{Zoneout, ZoneoutCache};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
