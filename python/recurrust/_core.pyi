@@ -496,8 +496,6 @@ class Dropout(Module):
         self, dy: ArrayLike, *, cache: DropoutCache, input_grad: bool = True
     ) -> _Floats | None: ...
 
-_Pair: TypeAlias = tuple[_Floats, _Floats]
-
 @final
 class ZoneoutCache:
     @property
@@ -522,23 +520,19 @@ class Zoneout(Module):
     def config(self) -> dict[str, Any]: ...
     # A tuple is a pair of states (h, c); whatever else is one state.
     @overload
-    def __call__(
-        self, old_state: tuple[ArrayLike, ArrayLike], new_state: tuple[ArrayLike, ArrayLike]
-    ) -> _Pair: ...
+    def __call__(self, old_state: _PairLike, new_state: _PairLike) -> _Pair: ...
     @overload
     def __call__(self, old_state: ArrayLike, new_state: ArrayLike) -> _Floats: ...
     @overload
     def forward_with_cache(
-        self, old_state: tuple[ArrayLike, ArrayLike], new_state: tuple[ArrayLike, ArrayLike]
+        self, old_state: _PairLike, new_state: _PairLike
     ) -> tuple[_Pair, ZoneoutCache]: ...
     @overload
     def forward_with_cache(
         self, old_state: ArrayLike, new_state: ArrayLike
     ) -> tuple[_Floats, ZoneoutCache]: ...
     @overload
-    def backward(
-        self, dstate: tuple[ArrayLike, ArrayLike], *, cache: ZoneoutCache
-    ) -> tuple[_Pair, _Pair]: ...
+    def backward(self, dstate: _PairLike, *, cache: ZoneoutCache) -> tuple[_Pair, _Pair]: ...
     @overload
     def backward(self, dstate: ArrayLike, *, cache: ZoneoutCache) -> tuple[_Floats, _Floats]: ...
 
