@@ -10,7 +10,7 @@ LINT_GROUP := --group lint
 
 AARCH64 := aarch64-unknown-linux-gnu
 
-NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py)
+NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py layer_norm.py)
 
 # Builds find the interpreter here, whatever is on the PATH.
 export PYO3_PYTHON := $(abspath $(BIN)/python)

@@ -12,6 +12,8 @@ use crate::engine::{
 use crate::error::{Error, Result, checked_size, shape_text};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
+use crate::layers::embedding::Embedding;
+use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::layers::stack::{Directions, Stack};
 use crate::lengths::{Direction, Steps};
@@ -35,6 +37,15 @@ enum Kind<F: Float> {
     Linear {
         weights: Arc<PackedAffine<F>>,
         snapshot: Arc<Snapshot<F>>,
+    },
+    LayerNorm {
+        layer: LayerNorm,
+        weights: Arc<Snapshot<F>>,
+    },
+    /// Gives vectors for the indices that a stream takes.
+    Embedding {
+        layer: Embedding,
+        weights: Arc<Snapshot<F>>,
     },
     /// Acts in training only.
     Identity,
@@ -88,6 +99,24 @@ impl<F: SimdFloat> FrozenLayer<F> {
         }))
     }
 
+    /// A layer that normalises every row.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn layer_norm(layer: LayerNorm, weights: &Reading<'_, F>) -> Result<Self> {
+        let weights = weights.snapshot()?;
+        Ok(Self(Kind::LayerNorm { layer, weights }))
+    }
+
+    /// A layer that gives a vector for each index.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn embedding(layer: Embedding, weights: &Reading<'_, F>) -> Result<Self> {
+        let weights = weights.snapshot()?;
+        Ok(Self(Kind::Embedding { layer, weights }))
+    }
+
     /// A layer that acts in training only.
     #[must_use]
     pub fn identity() -> Self {
@@ -99,11 +128,13 @@ impl<F: SimdFloat> FrozenLayer<F> {
     pub fn snapshot(&self) -> Option<&Snapshot<F>> {
         match &self.0 {
             Kind::Recurrent { snapshot, .. } | Kind::Linear { snapshot, .. } => Some(snapshot),
+            Kind::LayerNorm { weights, .. } | Kind::Embedding { weights, .. } => Some(weights),
             Kind::Identity => None,
         }
     }
 
-    /// Features of input and output, where the layer has a say in them.
+    /// Features of input and output, where the layer has a say in them. The input of a layer that
+    /// takes indices has as many as there are indices.
     #[must_use]
     pub fn features(&self) -> Option<(usize, usize)> {
         match &self.0 {
@@ -112,6 +143,8 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 Some((first.geometry().inputs, last.geometry().hidden))
             }
             Kind::Linear { weights, .. } => Some((weights.inputs(), weights.outputs())),
+            Kind::LayerNorm { layer, .. } => Some((layer.features, layer.features)),
+            Kind::Embedding { layer, .. } => Some((layer.count, layer.width)),
             Kind::Identity => None,
         }
     }
@@ -124,7 +157,10 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 let shape = [weights.len(), rows, geometry.hidden];
                 (geometry.cell.states(), shape)
             }),
-            Kind::Linear { .. } | Kind::Identity => (0, [0; 3]),
+            Kind::Linear { .. }
+            | Kind::LayerNorm { .. }
+            | Kind::Embedding { .. }
+            | Kind::Identity => (0, [0; 3]),
         }
     }
 
@@ -139,6 +175,8 @@ impl<F: SimdFloat> FrozenLayer<F> {
                 })
                 .sum(),
             Kind::Linear { weights, .. } => 2 * weights.inputs() * weights.outputs(),
+            Kind::LayerNorm { layer, .. } => 4 * layer.features,
+            Kind::Embedding { layer, .. } => layer.width,
             Kind::Identity => 0,
         }
     }
@@ -171,7 +209,13 @@ impl<F: SimdFloat> FrozenLayer<F> {
                     output: AlignedBuffer::zeroed(checked_size(&sizes)?)?,
                 }])
             }
-            Kind::Identity => Ok(Vec::new()),
+            Kind::LayerNorm { layer, weights } => Ok(vec![Stage::LayerNorm {
+                layer: *layer,
+                weights: Arc::clone(weights),
+                output: AlignedBuffer::zeroed(checked_size(&[rows, layer.features])?)?,
+            }]),
+            // Comes before the first stage, where there are no features yet.
+            Kind::Embedding { .. } | Kind::Identity => Ok(Vec::new()),
         }
     }
 }
@@ -192,6 +236,12 @@ enum Stage<F: Float> {
     Linear {
         weights: Arc<PackedAffine<F>>,
         /// (rows, padded outputs).
+        output: AlignedBuffer<F>,
+    },
+    LayerNorm {
+        layer: LayerNorm,
+        weights: Arc<Snapshot<F>>,
+        /// (rows, features).
         output: AlignedBuffer<F>,
     },
 }
@@ -234,6 +284,15 @@ impl<F: SimdFloat> Stage<F> {
                 let sizes = (rows, weights.outputs(), weights.padded_outputs());
                 Ok(unpadded(output.as_slice(), sizes))
             }
+            Self::LayerNorm {
+                layer,
+                weights,
+                output,
+            } => {
+                layer.step(weights, input, output.as_mut_slice());
+                let sizes = (rows, layer.features, layer.features);
+                Ok(unpadded(output.as_slice(), sizes))
+            }
         }
     }
 
@@ -246,7 +305,7 @@ impl<F: SimdFloat> Stage<F> {
                 let geometry = weights.geometry();
                 (states.as_slice(), geometry.padded_hidden(), geometry.hidden)
             }
-            Self::Linear { .. } => (&[], 1, 1),
+            Self::Linear { .. } | Self::LayerNorm { .. } => (&[], 1, 1),
         };
         values.chunks_exact(padded).map(move |row| &row[..hidden])
     }
@@ -261,7 +320,7 @@ impl<F: SimdFloat> Stage<F> {
                 let (padded, hidden) = (geometry.padded_hidden(), geometry.hidden);
                 (states.as_mut_slice(), padded, hidden)
             }
-            Self::Linear { .. } => (&mut [], 1, 1),
+            Self::Linear { .. } | Self::LayerNorm { .. } => (&mut [], 1, 1),
         };
         values
             .chunks_exact_mut(padded)
@@ -306,6 +365,8 @@ pub struct Stream<F: Float> {
     layers: Vec<Layer<F>>,
     /// One step of every row.
     steps: Steps,
+    /// (rows, inputs), where the first layer gives vectors for indices.
+    vectors: Option<AlignedBuffer<F>>,
     inputs: usize,
     outputs: usize,
 }
@@ -314,14 +375,24 @@ impl<F: SimdFloat> Stream<F> {
     /// A stream of layers, each working on the output of the one before, in zero states.
     ///
     /// # Errors
-    /// [`Error::Config`] when no layer says how many features there are, or two disagree; out of
-    /// memory.
+    /// [`Error::Config`] when no layer says how many features there are, two disagree, or another than
+    /// the first takes indices; out of memory.
     pub fn new(layers: Vec<FrozenLayer<F>>, rows: usize) -> Result<Self> {
         let mut features: Option<(usize, usize)> = None;
+        let mut takes_indices = false;
         for (index, layer) in layers.iter().enumerate() {
-            let Some((inputs, outputs)) = layer.features() else {
+            let Some((mut inputs, outputs)) = layer.features() else {
                 continue;
             };
+            if matches!(layer.0, Kind::Embedding { .. }) {
+                if index > 0 {
+                    let expected = "to come first, as it takes indices";
+                    let got = "layers before it";
+                    return Err(Error::config(format!("layer {index}"), expected, got));
+                }
+                takes_indices = true;
+                inputs = outputs;
+            }
             if let Some((_, before)) = features
                 && inputs != before
             {
@@ -336,6 +407,8 @@ impl<F: SimdFloat> Stream<F> {
         let Some((inputs, outputs)) = features else {
             return Err(Error::config("layers", "at least one with weights", "none"));
         };
+        let sizes = checked_size(&[rows, inputs])?;
+        let vectors = takes_indices.then(|| AlignedBuffer::zeroed(sizes));
         let layers = layers
             .into_iter()
             .map(|frozen| {
@@ -346,11 +419,12 @@ impl<F: SimdFloat> Stream<F> {
         let mut stream = Self {
             layers,
             steps: Steps::dense(1, rows),
+            vectors: vectors.transpose()?,
             inputs,
             outputs,
         };
         // Fills the pools, so that no later step allocates or fails.
-        let zeros = zeroed_vec(checked_size(&[rows, inputs])?)?;
+        let zeros = zeroed_vec(sizes)?;
         stream.step(Sequence::contiguous(
             &zeros,
             Layout::TimeMajor,
@@ -381,7 +455,13 @@ impl<F: SimdFloat> Stream<F> {
         self.steps.rows()
     }
 
-    /// Features of the input.
+    /// Whether a step takes an index a row, see [`Stream::step_indices`].
+    #[must_use]
+    pub fn takes_indices(&self) -> bool {
+        self.vectors.is_some()
+    }
+
+    /// Features of the input; of the vectors, where it is indices.
     #[must_use]
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -415,11 +495,42 @@ impl<F: SimdFloat> Stream<F> {
     /// When the input has other sizes.
     pub fn step<'a>(&'a mut self, input: Sequence<'a, F>) -> Result<Sequence<'a, F>> {
         assert_eq!(input.sizes(), (1, self.rows(), self.inputs));
+        Self::through(&mut self.layers, &self.steps, input)
+    }
+
+    /// One step of every row, from one index a row to (1, rows, outputs). Allocates nothing. The
+    /// shape of the indices is for the message.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when an index has no vector; nothing has changed then.
+    ///
+    /// # Panics
+    /// When there isn't one index a row, or the stream takes none.
+    pub fn step_indices(&mut self, indices: &[i64], shape: &[usize]) -> Result<Sequence<'_, F>> {
+        let rows = self.rows();
+        assert_eq!(indices.len(), rows);
+        let first = self.layers.first().map(|layer| &layer.frozen.0);
+        let (Some(vectors), Some(Kind::Embedding { layer, weights })) = (&mut self.vectors, first)
+        else {
+            panic!("the stream takes no indices");
+        };
+        layer.step(weights, indices, shape, vectors.as_mut_slice())?;
+        let sizes = (1, rows, self.inputs);
+        let input = Sequence::contiguous(vectors.as_slice(), Layout::TimeMajor, sizes);
+        Self::through(&mut self.layers, &self.steps, input)
+    }
+
+    /// One step through all layers.
+    fn through<'a>(
+        layers: &'a mut [Layer<F>],
+        steps: &Steps,
+        input: Sequence<'a, F>,
+    ) -> Result<Sequence<'a, F>> {
         // Stopped between two layers, the states would belong to different steps.
         let interrupt = Interrupt::never();
         let mut values = input;
-        for stage in self.layers.iter_mut().flat_map(|layer| &mut layer.stages) {
-            values = stage.step(values, &self.steps, &interrupt)?;
+        for stage in layers.iter_mut().flat_map(|layer| &mut layer.stages) {
+            values = stage.step(values, steps, &interrupt)?;
         }
         Ok(values)
     }

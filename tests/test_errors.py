@@ -107,7 +107,32 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, list[tuple[Any, type
             "seed": SEEDS,
         },
     ),
-    "Dropout": (rr.Dropout, {"p": PROBABILITIES}),
+    "Embedding": (
+        lambda **options: rr.Embedding(**{"n": 2, "dim": 3, **options}),
+        {
+            "n": SIZES,
+            "dim": SIZES,
+            "padding_idx": [(2, ValueError), (-1, ValueError), (0.5, TypeError), (True, TypeError)],
+            "dtype": DTYPES,
+            "seed": SEEDS,
+        },
+    ),
+    "LayerNorm": (
+        lambda **options: rr.LayerNorm(**{"n": 2, **options}),
+        {"n": SIZES, "eps": [(0.0, ValueError), *RATES], "dtype": DTYPES, "seed": SEEDS},
+    ),
+    "Dropout": (
+        rr.Dropout,
+        {"p": PROBABILITIES, "variational": FLAGS, "batch_first": FLAGS},
+    ),
+    "Zoneout": (
+        lambda **options: rr.Zoneout(**{"cell": 0.1, "hidden": 0.2, **options}),
+        {
+            "cell": PROBABILITIES,
+            "hidden": PROBABILITIES,
+            "zoneout_eval": [("mean", ValueError), (1, TypeError), (True, TypeError)],
+        },
+    ),
     "MSELoss": (
         rr.MSELoss,
         {"reduction": [("average", ValueError), (0, TypeError), ("", ValueError)]},
@@ -896,11 +921,13 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
         rr.Dropout(), np.float32(2), np.array(2), iter([1]), lambda: 1,
     ]  # fmt: skip
     lstm, cell, linear, dropout = rr.LSTM(2, 2), rr.LSTMCell(2, 2), rr.Linear(2, 2), rr.Dropout()
+    embedding, norm = rr.Embedding(2, 2), rr.LayerNorm(2)
     optimizer = rr.Adam(lstm.parameters())
     loss = rr.CrossEntropyLoss()
     caches = [
-        layer.forward_with_cache(np.zeros((2, 2), "f4"))[-1] for layer in (lstm, cell, linear)
+        layer.forward_with_cache(np.zeros((2, 2), "f4"))[-1] for layer in (lstm, cell, linear, norm)
     ]
+    caches.append(embedding.forward_with_cache([0, 1])[1])
     targets: list[Callable[..., Any]] = [
         rr.LSTM, rr.LSTMCell, rr.Linear, rr.Dropout, rr.Parameter, rr.MSELoss, rr.MAELoss,
         rr.CrossEntropyLoss, rr.HuberLoss, rr.SmoothL1Loss, rr.BCEWithLogitsLoss, rr.QuantileLoss,
@@ -910,10 +937,12 @@ def test_nothing_panics(rng: np.random.Generator) -> None:
         rr.set_rng_state, rr._core.read_tensors,
         lstm, lstm.forward_with_cache, lstm.load_state_dict, lstm.astype, cell,
         cell.forward_with_cache, linear, linear.forward_with_cache, dropout, loss,
+        rr.Embedding, rr.LayerNorm, embedding, embedding.forward_with_cache, norm,
+        norm.forward_with_cache,
         loss.value_and_grad, optimizer.load_state_dict, rr.Parameter(np.zeros(2)).assign,
         *(
             lambda *a, layer=layer, cache=cache: layer.backward(*a, cache=cache)
-            for layer in (lstm, cell, linear, dropout)
+            for layer in (lstm, cell, linear, dropout, embedding, norm)
             for cache in [*caches, None, 3]
         ),
     ]  # fmt: skip

@@ -253,7 +253,10 @@ def test_classes_of_ones_own() -> None:
         "Optimizer",
         "RecurrentCache",
         "LinearCache",
+        "EmbeddingCache",
+        "LayerNormCache",
         "DropoutCache",
+        "ZoneoutCache",
     ],
 )
 def test_bases_and_caches_can_not_be_built(name: str) -> None:
@@ -264,8 +267,15 @@ def test_bases_and_caches_can_not_be_built(name: str) -> None:
 
 def test_caches_are_not_copied() -> None:
     x = np.ones((4, 1, 2), "f4")
-    for layer in (rr.LSTM(2, 3), rr.Linear(2, 3), rr.Dropout()):
-        cache = layer.forward_with_cache(x)[-1]
+    for layer in (
+        rr.LSTM(2, 3),
+        rr.Linear(2, 3),
+        rr.LayerNorm(2),
+        rr.Dropout(),
+        rr.Embedding(2, 3),
+    ):
+        given = x.astype(int) if isinstance(layer, rr.Embedding) else x
+        cache = layer.forward_with_cache(given)[-1]
         with pytest.raises(TypeError):
             pickle.dumps(cache)
 

@@ -78,7 +78,12 @@ class TestRoundTrip:
             rr.RNN(2, 3, reverse=True, nonlinearity="relu", seed=1),
             rr.RNNCell(2, 3, nonlinearity="relu", bias=False, seed=1),
             rr.Linear(2, 3, bias=False, seed=1),
+            rr.Embedding(4, 3, seed=1),
+            rr.Embedding(4, 3, padding_idx=2, seed=1),
+            rr.LayerNorm(5, eps=1e-3),
             rr.Dropout(0.125),
+            rr.Dropout(0.25, variational=True, batch_first=True),
+            rr.Zoneout(0.25, 0.5, zoneout_eval="identity"),
         ],
         ids=lambda layer: type(layer).__name__,
     )

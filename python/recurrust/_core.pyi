@@ -21,10 +21,14 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "DropoutCache",
+    "Embedding",
+    "EmbeddingCache",
     "GRUCell",
     "GaussianNLLLoss",
     "HuberLoss",
     "LSTMCell",
+    "LayerNorm",
+    "LayerNormCache",
     "Linear",
     "LinearCache",
     "Loss",
@@ -44,6 +48,8 @@ __all__ = [
     "RecurrentLayer",
     "SmoothL1Loss",
     "Stream",
+    "Zoneout",
+    "ZoneoutCache",
     "__version__",
     "build_info",
     "clip_grad_norm_",
@@ -400,13 +406,84 @@ class Linear(Module):
     ) -> _Floats | None: ...
 
 @final
-class DropoutCache: ...
+class EmbeddingCache: ...
+
+@disjoint_base
+class Embedding(Module):
+    def __new__(
+        cls,
+        n: int,
+        dim: int,
+        *,
+        padding_idx: int | None = None,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def padding_idx(self) -> int | None: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, EmbeddingCache]: ...
+    def backward(
+        self, dy: ArrayLike, *, cache: EmbeddingCache, input_grad: bool = True
+    ) -> None: ...
+
+@final
+class LayerNormCache: ...
+
+@disjoint_base
+class LayerNorm(Module):
+    def __new__(
+        cls,
+        n: int,
+        *,
+        eps: float = 1e-5,
+        dtype: _DtypeName = "float32",
+        seed: int | None = None,
+    ) -> Self: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def eps(self) -> float: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    def __call__(self, x: ArrayLike) -> _Floats: ...
+    def forward_with_cache(self, x: ArrayLike) -> tuple[_Floats, LayerNormCache]: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: Literal[True] = True
+    ) -> _Floats: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: Literal[False]
+    ) -> None: ...
+    @overload
+    def backward(
+        self, dy: ArrayLike, *, cache: LayerNormCache, input_grad: bool = True
+    ) -> _Floats | None: ...
+
+@final
+class DropoutCache:
+    @property
+    def mask(self) -> _Floats | None: ...
 
 @disjoint_base
 class Dropout(Module):
-    def __new__(cls, p: float = 0.5) -> Self: ...
+    def __new__(
+        cls, p: float = 0.5, variational: bool = False, *, batch_first: bool = False
+    ) -> Self: ...
     @property
     def p(self) -> float: ...
+    @property
+    def variational(self) -> bool: ...
+    # Raises AttributeError without `variational`.
+    @property
+    def batch_first(self) -> bool: ...
     @property
     def config(self) -> dict[str, Any]: ...
     def __call__(self, x: ArrayLike) -> _Floats: ...
@@ -423,6 +500,46 @@ class Dropout(Module):
     def backward(
         self, dy: ArrayLike, *, cache: DropoutCache, input_grad: bool = True
     ) -> _Floats | None: ...
+
+@final
+class ZoneoutCache:
+    @property
+    def mask(self) -> NDArray[np.bool_] | tuple[NDArray[np.bool_], NDArray[np.bool_]] | None: ...
+
+@disjoint_base
+class Zoneout(Module):
+    def __new__(
+        cls,
+        cell: float,
+        hidden: float,
+        *,
+        zoneout_eval: Literal["expectation", "identity"] = "expectation",
+    ) -> Self: ...
+    @property
+    def cell(self) -> float: ...
+    @property
+    def hidden(self) -> float: ...
+    @property
+    def zoneout_eval(self) -> Literal["expectation", "identity"]: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    # A tuple is a pair of states (h, c); whatever else is one state.
+    @overload
+    def __call__(self, old_state: _PairLike, new_state: _PairLike) -> _Pair: ...
+    @overload
+    def __call__(self, old_state: ArrayLike, new_state: ArrayLike) -> _Floats: ...
+    @overload
+    def forward_with_cache(
+        self, old_state: _PairLike, new_state: _PairLike
+    ) -> tuple[_Pair, ZoneoutCache]: ...
+    @overload
+    def forward_with_cache(
+        self, old_state: ArrayLike, new_state: ArrayLike
+    ) -> tuple[_Floats, ZoneoutCache]: ...
+    @overload
+    def backward(self, dstate: _PairLike, *, cache: ZoneoutCache) -> tuple[_Pair, _Pair]: ...
+    @overload
+    def backward(self, dstate: ArrayLike, *, cache: ZoneoutCache) -> tuple[_Floats, _Floats]: ...
 
 @final
 class Stream:

@@ -292,14 +292,14 @@ class Sequential:
             Its `step` gives, step by step, what the network gives for whole sequences in
             evaluation mode. Recurrent layers do so bit for bit; sums of a `Linear` may be rounded
             differently. Its `state` is a tuple with one entry per layer, None for those that
-            have no state.
+            have no state. Where an `Embedding` comes first, a step takes integers.
 
         Raises
         ------
         ConfigError
             If a layer is bidirectional, runs in reverse or has `return_sequences=False`; if a
-            layer is one of your own; if the layers' sizes don't fit each other; if `batch_size`
-            is less than 1.
+            layer is one of your own; if an `Embedding` isn't the first; if the layers' sizes don't
+            fit each other; if `batch_size` is less than 1.
         DtypeError
             If `batch_size` is not an integer.
         MemoryError
@@ -367,7 +367,7 @@ class Sequential:
         ----------
         x : ndarray
             Shape (batch, steps, features) if `batch_first`, else (steps, batch, features); or
-            what the first layer takes.
+            what the first layer takes: an `Embedding` takes integers without the axis of features.
         lengths : array_like of int, optional
             Shape (batch,): valid steps of each sequence, for the layers that take it.
         mask : array_like of bool, optional
@@ -531,7 +531,7 @@ class Sequential:
         Returns
         -------
         dx : ndarray or None
-            The gradient of `x`; None if `input_grad` is False.
+            The gradient of `x`; None if `input_grad` is False, or `x` are indices.
         dstates : list
             One gradient per layer of its initial state, None for layers that have none; only if
             `dstates` was passed.

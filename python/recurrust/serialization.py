@@ -23,14 +23,17 @@ _FORMAT_VERSION = 1
 # Every kind of layer that a file can describe, by the name that it has there.
 _KINDS: dict[str, type[Any]] = {
     "Dropout": _core.Dropout,
+    "Embedding": _core.Embedding,
     "GRU": _core.GRU,
     "GRUCell": _core.GRUCell,
     "LSTM": _core.LSTM,
     "LSTMCell": _core.LSTMCell,
+    "LayerNorm": _core.LayerNorm,
     "Linear": _core.Linear,
     "PeepholeLSTMCell": _core.PeepholeLSTMCell,
     "RNN": _core.RNN,
     "RNNCell": _core.RNNCell,
+    "Zoneout": _core.Zoneout,
 }
 
 _SCALERS: dict[str, type[Scaler]] = {
@@ -39,7 +42,7 @@ _SCALERS: dict[str, type[Scaler]] = {
 }
 
 # Kinds whose constructor draws initial weights.
-_SEEDED = (_core.RecurrentLayer, _core.RecurrentCell, _core.Linear)
+_SEEDED = (_core.RecurrentLayer, _core.RecurrentCell, _core.Linear, _core.Embedding)
 
 _Module = TypeVar("_Module", bound=_core.Module)
 

@@ -227,7 +227,8 @@ class Trainer:
         ----------
         x : array_like, list of array_like, iterable of batches, or callable
             Inputs: shape (samples, steps, features), a list of arrays (steps_i, features), or
-            (samples, features) for a model without recurrent layer. Without `y`: batches, each a
+            (samples, features) for a model without recurrent layer. For a model that starts with
+            an `Embedding`, integers without the axis of features. Without `y`: batches, each a
             pair (x, y) or a mapping with the keys "x", "y" and, where wanted, "lengths" and
             "sample_weight". A list or another iterable is gone through in every epoch, a
             function is called in every epoch and returns an iterator. Only one batch is needed

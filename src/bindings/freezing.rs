@@ -1,11 +1,15 @@
 //! Layers of Python as the frozen layers of the core, and back.
 
+use std::sync::Arc;
+
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
 use super::arrays;
 use super::dropout::Dropout;
+use super::embedding::Embedding;
+use super::layer_norm::LayerNorm;
 use super::linear::Linear;
 use super::module::Module;
 use super::options;
@@ -15,6 +19,7 @@ use super::stack::StackElement;
 use crate::error::Error;
 use crate::float::Precision;
 use crate::memory::copied_vec;
+use crate::parameters::Parameters;
 use crate::streaming::FrozenLayer;
 
 /// What it takes, besides frozen weights, to build a layer again and to talk about it.
@@ -83,6 +88,21 @@ fn computes_as<T: PyTypeInfo>(layer: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(layer.is_instance_of::<T>() && layer.get_type().getattr("__call__")?.is(&own))
 }
 
+/// A layer's parameters in the stream's precision.
+fn typed<'a, F: StackElement>(
+    memory: &'a AnyParameters,
+    label: &str,
+) -> PyResult<&'a Arc<Parameters<F>>> {
+    F::pick(memory).ok_or_else(|| {
+        Error::config(
+            format!("{label}: dtype"),
+            format!("{:?} as of the layers before it", F::PRECISION.name()),
+            format!("{:?}", memory.precision().name()),
+        )
+        .into()
+    })
+}
+
 /// A layer as a stream needs it, with the weights that it has now.
 pub fn freeze<F: StackElement>(layer: &Bound<'_, PyAny>, label: &str) -> PyResult<FrozenLayer<F>> {
     let py = layer.py();
@@ -94,23 +114,25 @@ pub fn freeze<F: StackElement>(layer: &Bound<'_, PyAny>, label: &str) -> PyResul
     }
     if computes_as::<Linear>(layer)? {
         let layer = layer.cast::<Linear>()?;
-        let memory = layer.as_super().get().memory();
-        return match F::pick(memory) {
-            Some(parameters) => layer.get().freeze(py, parameters),
-            None => Err(Error::config(
-                format!("{label}: dtype"),
-                format!("{:?} as of the layers before it", F::PRECISION.name()),
-                format!("{:?}", memory.precision().name()),
-            )
-            .into()),
-        };
+        let parameters = typed(layer.as_super().get().memory(), label)?;
+        return layer.get().freeze(py, parameters);
+    }
+    if computes_as::<LayerNorm>(layer)? {
+        let layer = layer.cast::<LayerNorm>()?;
+        let parameters = typed(layer.as_super().get().memory(), label)?;
+        return layer.get().freeze(py, parameters);
+    }
+    if computes_as::<Embedding>(layer)? {
+        let layer = layer.cast::<Embedding>()?;
+        let parameters = typed(layer.as_super().get().memory(), label)?;
+        return layer.get().freeze(py, parameters);
     }
     if computes_as::<Dropout>(layer)? {
         return Ok(FrozenLayer::identity());
     }
     Err(Error::config(
         label.to_owned(),
-        "a layer of recurrust that computes as its class does (LSTM, GRU, RNN, Linear, Dropout) to stream",
+        "a layer of recurrust that computes as its class does (LSTM, GRU, RNN, Embedding, LayerNorm, Linear, Dropout) to stream",
         options::shown(layer),
     )
     .into())

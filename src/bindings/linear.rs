@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arrays::{self, Contiguous, Number, Rows};
+use super::arrays::{self, Number};
+use super::features::{AnyNumbers, Features, Keepable, Kept};
 use super::module::Module;
 use super::options;
 use super::parameter::{AnyParameters, with_parameters};
 use super::run::with_reading;
-use super::stack::check_version;
-use crate::error::{Error, shape_text};
+use crate::error::Error;
 use crate::float::Precision;
 use crate::layers::linear::Linear as Core;
 use crate::parameters::Parameters;
@@ -46,57 +45,7 @@ pub struct Linear {
 
 /// What ``Linear.backward`` needs from its forward pass.
 #[pyclass(frozen, module = "recurrust._core")]
-pub struct LinearCache {
-    version: u64,
-    input: AnyInput,
-    /// Shape of the input without the features.
-    outer: Vec<usize>,
-}
-
-enum AnyInput {
-    Single(Vec<f32>),
-    Double(Vec<f64>),
-}
-
-/// Numbers whose vectors a cache can hold.
-trait Cached: Number {
-    fn wrap(values: Vec<Self>) -> AnyInput;
-    fn unwrap(input: &AnyInput) -> Option<&[Self]>;
-}
-
-impl Cached for f32 {
-    fn wrap(values: Vec<Self>) -> AnyInput {
-        AnyInput::Single(values)
-    }
-
-    fn unwrap(input: &AnyInput) -> Option<&[Self]> {
-        match input {
-            AnyInput::Single(values) => Some(values),
-            AnyInput::Double(_) => None,
-        }
-    }
-}
-
-impl Cached for f64 {
-    fn wrap(values: Vec<Self>) -> AnyInput {
-        AnyInput::Double(values)
-    }
-
-    fn unwrap(input: &AnyInput) -> Option<&[Self]> {
-        match input {
-            AnyInput::Double(values) => Some(values),
-            AnyInput::Single(_) => None,
-        }
-    }
-}
-
-/// The axes of steps and rows.
-type Axes = (Option<usize>, Option<usize>);
-
-/// The shape without the features.
-fn outer_shape<'a>(array: &'a Bound<'_, PyUntypedArray>) -> &'a [usize] {
-    array.shape().split_last().map_or(&[], |(_, outer)| outer)
-}
+pub struct LinearCache(Kept<AnyNumbers>);
 
 impl Linear {
     /// The layer as a stream needs it, with the weights that it has now.
@@ -111,112 +60,66 @@ impl Linear {
         })
     }
 
-    /// The input with contiguous rows, and its axes of steps and rows. With more axes than two
-    /// before the features, they are made one.
-    fn input<'py, F: Number>(
-        &self,
-        array: &Bound<'py, PyUntypedArray>,
-    ) -> PyResult<(Rows<'py, F>, Axes)> {
-        if array.shape().last() != Some(&self.core.inputs) {
-            return Err(Error::shape(
-                "x",
-                format!("{} features on the last axis", self.core.inputs),
-                format!("shape {}", shape_text(array.shape())),
-            )
-            .into());
-        }
-        let axes = match array.ndim() {
-            1 => (None, None),
-            2 => (None, Some(0)),
-            3 => (Some(0), Some(1)),
-            _ => {
-                let rows = arrays::element_count(&array.shape()[..array.ndim() - 1])?;
-                let flat = array
-                    .call_method1("reshape", (rows, self.core.inputs))?
-                    .cast_into::<PyUntypedArray>()?;
-                return Ok((Rows::new(&flat)?, (None, Some(0))));
-            }
-        };
-        Ok((Rows::new(array)?, axes))
-    }
-
     fn forward<'py, F: Number>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
-        let array = arrays::numbers(x, "x")?;
-        let outer = outer_shape(&array).to_vec();
-        let (input, axes) = self.input::<F>(&array)?;
-        let sequence = input.sequence(axes);
-        let operations = input.count().saturating_mul(2 * self.core.outputs);
         let core = self.core;
+        let input = Features::<F>::new(x, core.inputs)?;
+        let sequence = input.sequence();
+        let operations = input.count().saturating_mul(2 * core.outputs);
         let output = with_reading(py, parameters, operations, |weights, interrupt| {
             core.forward(weights, sequence, interrupt)
         })?;
-        let shape = [&outer[..], &[core.outputs]].concat();
-        Ok(arrays::to_numpy(py, output, &shape)?.into_any())
+        Ok(arrays::to_numpy(py, output, &input.shape_with(core.outputs))?.into_any())
     }
 
-    fn forward_cached<'py, F: Cached>(
+    fn forward_cached<'py, F: Keepable>(
         &self,
         parameters: &Parameters<F>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let py = x.py();
-        let array = arrays::numbers(x, "x")?;
-        let outer = outer_shape(&array).to_vec();
-        let (input, axes) = self.input::<F>(&array)?;
-        let sequence = input.sequence(axes);
-        let operations = input.count().saturating_mul(2 * self.core.outputs);
         let core = self.core;
+        let input = Features::<F>::new(x, core.inputs)?;
+        let sequence = input.sequence();
+        let operations = input.count().saturating_mul(2 * core.outputs);
         let (output, copy, version) =
             with_reading(py, parameters, operations, |weights, interrupt| {
                 let output = core.forward(weights, sequence, interrupt)?;
                 Ok((output, sequence.to_vec()?, weights.version()))
             })?;
-        let shape = [&outer[..], &[core.outputs]].concat();
-        let cache = LinearCache {
-            version,
-            input: F::wrap(copy),
-            outer,
-        };
-        (arrays::to_numpy(py, output, &shape)?, cache).into_pyobject(py)
+        let y = arrays::to_numpy(py, output, &input.shape_with(core.outputs))?;
+        (y, LinearCache(input.kept(F::wrap(copy), version))).into_pyobject(py)
     }
 
-    fn backward_typed<'py, F: Cached>(
+    fn backward_typed<'py, F: Keepable>(
         &self,
         parameters: &Parameters<F>,
         dy: &Bound<'py, PyAny>,
-        cache: &LinearCache,
+        LinearCache(kept): &LinearCache,
         input_grad: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = dy.py();
-        check_version(cache.version, parameters.version())?;
-        let Some(input) = F::unwrap(&cache.input) else {
-            return Err(Error::State("cache: made by a layer of another dtype".to_owned()).into());
-        };
-        let mut shape = cache.outer.clone();
-        shape.push(self.core.outputs);
-        let array = arrays::numbers(dy, "dy")?;
-        arrays::check_shape(&array, "dy", &shape)?;
-        let dy = Contiguous::<F>::new(&array)?;
-        let gradient = dy.as_slice();
-        let operations = input.len().saturating_mul(4 * self.core.outputs);
         let core = self.core;
+        let input = kept.numbers::<F>(parameters.version())?;
+        let dy = kept.gradient::<F>(dy, core.outputs)?;
+        let gradient = dy.as_slice();
+        let operations = input.len().saturating_mul(4 * core.outputs);
         let dx = with_reading(py, parameters, operations, |weights, interrupt| {
-            check_version(cache.version, weights.version())?;
+            let input = kept.numbers(weights.version())?;
             let (dx, gradients) =
                 core.backward(weights, parameters, input, gradient, input_grad, interrupt)?;
             parameters.gradients()?.add(&gradients);
             Ok(dx)
         })?;
-        if let Some(last) = shape.last_mut() {
-            *last = core.inputs;
-        }
-        dx.map(|dx| arrays::to_numpy(py, dx, &shape).map(Bound::into_any))
-            .transpose()
+        dx.map(|dx| {
+            let shape = kept.shape_with(core.inputs);
+            arrays::to_numpy(py, dx, &shape).map(Bound::into_any)
+        })
+        .transpose()
     }
 }
 

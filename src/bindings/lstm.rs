@@ -95,7 +95,7 @@ const STATES: &[&str] = &["h", "c"];
 ///     Whether the masks of ``input_dropout`` and ``recurrent_dropout`` are constant over time, one for each
 ///     row; else every step has its own.
 /// zoneout : float, pair of float, or list of these, default 0.0
-///     Rate at which units keep their old state (Krueger et al. 2017): of both states alike, or a tuple
+///     Rate at which units keep their old state (Krueger et al. 2016): of both states alike, or a tuple
 ///     (cell, hidden). h comes from the new cell state before zoneout; y and the next step see what is kept.
 /// zoneout_eval : {"expectation", "identity"}, default "expectation"
 ///     What evaluation does: ``rate * old + (1 - rate) * new``, or nothing.

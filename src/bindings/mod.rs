@@ -7,11 +7,14 @@
 mod arrays;
 mod cell;
 mod dropout;
+mod embedding;
 mod errors;
+mod features;
 mod files;
 mod freezing;
 mod gru;
 mod initialization;
+mod layer_norm;
 mod linear;
 mod losses;
 mod lstm;
@@ -19,6 +22,7 @@ mod module;
 mod optimizers;
 mod options;
 mod parameter;
+mod pools;
 mod recurrent;
 mod regularization;
 mod rnn;
@@ -26,6 +30,7 @@ mod run;
 mod runtime;
 mod stack;
 mod streaming;
+mod zoneout;
 
 use pyo3::pymodule;
 
@@ -40,9 +45,13 @@ mod _core {
     #[pymodule_export]
     use super::dropout::{Dropout, DropoutCache};
     #[pymodule_export]
+    use super::embedding::{Embedding, EmbeddingCache};
+    #[pymodule_export]
     use super::files::{read_tensors, write_tensors};
     #[pymodule_export]
     use super::gru::{Gru, GruCell};
+    #[pymodule_export]
+    use super::layer_norm::{LayerNorm, LayerNormCache};
     #[pymodule_export]
     use super::linear::{Linear, LinearCache};
     #[pymodule_export]
@@ -74,6 +83,8 @@ mod _core {
     use super::stack::RecurrentCache;
     #[pymodule_export]
     use super::streaming::{Stream, stream};
+    #[pymodule_export]
+    use super::zoneout::{Zoneout, ZoneoutCache};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -61,7 +61,7 @@ fn kind(nonlinearity: usize, clip: Clip) -> CellKind {
 ///     Whether the masks of ``input_dropout`` and ``recurrent_dropout`` are constant over time, one for each
 ///     row; else every step has its own.
 /// zoneout : float or list of float, default 0.0
-///     Rate at which units keep their old state (Krueger et al. 2017).
+///     Rate at which units keep their old state (Krueger et al. 2016).
 /// zoneout_eval : {"expectation", "identity"}, default "expectation"
 ///     What evaluation does: ``rate * old + (1 - rate) * new``, or nothing.
 /// layer_norm

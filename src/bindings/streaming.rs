@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyInt, PyList, PyTuple};
 
 use super::arrays::{self, Contiguous, Output, Rows};
 use super::freezing::{Blueprint, freeze, precision};
@@ -29,6 +29,8 @@ pub struct Stream {
     /// Whether it was made of a ``Sequential``, so that there is an entry a layer in its state.
     sequential: bool,
     batch_size: usize,
+    /// Whether x is one index a row.
+    takes_indices: bool,
     input_size: usize,
     output_size: usize,
     /// Operations of a step.
@@ -156,6 +158,7 @@ impl Stream {
             layers,
             sequential,
             batch_size: core.rows(),
+            takes_indices: core.takes_indices(),
             input_size: core.inputs(),
             output_size: core.outputs(),
             cost: core.cost(),
@@ -180,6 +183,41 @@ impl Stream {
         Ok((Rows::new(&array)?, batched))
     }
 
+    /// x as one index a row, checked, and its shape.
+    fn indices(&self, x: &Bound<'_, PyAny>) -> PyResult<(Vec<i64>, Vec<usize>)> {
+        // A number of Python's own, without a way through NumPy.
+        if self.batch_size == 1
+            && let Ok(number) = x.cast_exact::<PyInt>()
+            && let Ok(index) = number.extract()
+        {
+            return Ok((vec![index], Vec::new()));
+        }
+        let (indices, shape) = arrays::integers(x, "x", false)?;
+        if shape == [self.batch_size] || (self.batch_size == 1 && shape.is_empty()) {
+            return Ok((indices, shape));
+        }
+        let mut expected = format!("shape {}, one index a row", shape_text(&[self.batch_size]));
+        if self.batch_size == 1 {
+            expected += ", or one index";
+        }
+        Err(Error::shape("x", expected, shape_text(&shape)).into())
+    }
+
+    /// Where a step's result goes: to the array given, or to a new one.
+    fn output<'py, F: Streamed>(
+        &self,
+        py: Python<'py>,
+        out: Option<&Bound<'py, PyAny>>,
+        batched: bool,
+    ) -> PyResult<Output<'py, F>> {
+        let shape = [self.batch_size, self.output_size];
+        let shape = if batched { &shape[..] } else { &shape[1..] };
+        match out.filter(|out| !out.is_none()) {
+            Some(out) => Output::given(out, "out", shape),
+            None => Output::new(py, shape),
+        }
+    }
+
     fn step_typed<'py, F: Streamed>(
         &self,
         core: &Mutex<Core<F>>,
@@ -187,14 +225,20 @@ impl Stream {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
-        let (x, batched) = self.input::<F>(x)?;
-        let shape = [self.batch_size, self.output_size];
-        let shape = if batched { &shape[..] } else { &shape[1..] };
         // Whatever may fail comes before the step.
-        let output = match out.filter(|out| !out.is_none()) {
-            Some(out) => Output::given(out, "out", shape)?,
-            None => Output::new(py, shape)?,
-        };
+        if self.takes_indices {
+            let (indices, shape) = self.indices(x)?;
+            let output = self.output(py, out, !shape.is_empty())?;
+            let memory = output.memory();
+            with_locked(py, core, self.cost, |core| {
+                let values = core.step_indices(&indices, &shape)?;
+                memory.fill(values);
+                Ok::<_, Error>(())
+            })?;
+            return Ok(output.into_array());
+        }
+        let (x, batched) = self.input::<F>(x)?;
+        let output = self.output(py, out, batched)?;
         let input = x.sequence((None, batched.then_some(0)));
         let memory = output.memory();
         with_locked(py, core, self.cost, |core| {
@@ -332,7 +376,8 @@ impl Stream {
     /// Parameters
     /// ----------
     /// x : array_like, shape (batch_size, input_size); with ``batch_size=1`` also (input_size,)
-    ///     The inputs of this step. Converted when the dtype is another.
+    ///     The inputs of this step. Converted when the dtype is another. Where the first layer is an
+    ///     ``Embedding``, integers of shape (batch_size,); with ``batch_size=1`` also one integer.
     /// out : numpy.ndarray, shaped like y, optional
     ///     C-contiguous and of the stream's dtype: written and returned instead of a new array. May
     ///     be x itself where shapes agree.
@@ -421,7 +466,7 @@ impl Stream {
         self.batch_size
     }
 
-    /// Features of x.
+    /// Features of x; of the vectors of an ``Embedding``, where x is integers.
     #[getter]
     fn input_size(&self) -> usize {
         self.input_size

@@ -56,7 +56,7 @@ impl<'a, F: Float> Mask<'a, F> {
     }
 }
 
-/// How much of an old state is kept (Krueger et al. 2017).
+/// How much of an old state is kept (Krueger et al. 2016).
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Zoneout<'a, F> {
     /// Nothing.

@@ -7,7 +7,7 @@ mod orthogonal;
 use ndarray::Array1;
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand::Rng;
-use ndarray_rand::rand_distr::Uniform;
+use ndarray_rand::rand_distr::{StandardNormal, Uniform};
 
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -107,4 +107,11 @@ fn uniform<F: Float>(values: &mut [F], bound: f64, generator: &mut impl Rng) -> 
         }
     }
     Ok(())
+}
+
+/// Fills with values of the standard normal distribution.
+pub fn standard_normal<F: Float>(values: &mut [F], generator: &mut impl Rng) {
+    for value in values {
+        *value = F::of(generator.sample(StandardNormal));
+    }
 }

@@ -23,7 +23,7 @@ pub struct Rates {
     pub update: Vec<f64>,
     /// Of the recurrent weights, once a call (Wan et al. 2013, Merity et al. 2018).
     pub weight: Vec<f64>,
-    /// Of units that keep their old state (Krueger et al. 2017): cell state, hidden state.
+    /// Of units that keep their old state (Krueger et al. 2016): cell state, hidden state.
     pub zoneout: Vec<[f64; MAX_STATES]>,
     /// Whether masks of inputs and of hidden states are constant over time (Gal and Ghahramani 2016).
     pub variational: bool,

@@ -1,4 +1,5 @@
-//! Inverted dropout (Srivastava et al. 2014).
+//! Inverted dropout (Srivastava et al. 2014), also with one mask for all steps (Gal and Ghahramani
+//! 2016).
 
 use ndarray_rand::rand::Rng;
 
@@ -27,16 +28,33 @@ pub fn mask<F: Float>(len: usize, probability: f64, ticket: Ticket) -> Result<Ve
     Ok(mask)
 }
 
+/// How a mask lies over values: (blocks, width) over (blocks, steps, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cover {
+    /// How often each part of the mask is used again.
+    pub steps: usize,
+    /// Numbers of such a part.
+    pub width: usize,
+}
+
 /// The elementwise product of values and a mask. Zero where the mask is zero, even if the value
 /// is NaN or infinite.
 ///
 /// # Errors
 /// Out of memory.
-pub fn apply<F: Float>(values: &[F], mask: &[F]) -> Result<Vec<F>> {
+pub fn apply<F: Float>(values: &[F], mask: &[F], cover: Cover) -> Result<Vec<F>> {
     let mut output = zeroed_vec(values.len())?;
-    for ((to, &value), &factor) in output.iter_mut().zip(values).zip(mask) {
-        if factor != F::zero() {
-            *to = value * factor;
+    let Cover { steps, width } = cover;
+    // Without a step or a number there are no values.
+    let (width, block) = (width.max(1), (steps * width).max(1));
+    let blocks = output.chunks_mut(block).zip(values.chunks(block));
+    for ((to, values), mask) in blocks.zip(mask.chunks(width)) {
+        for (to, values) in to.chunks_mut(width).zip(values.chunks(width)) {
+            for ((to, &value), &factor) in to.iter_mut().zip(values).zip(mask) {
+                if factor != F::zero() {
+                    *to = value * factor;
+                }
+            }
         }
     }
     Ok(output)

@@ -2,3 +2,4 @@
 
 pub mod dropout;
 pub mod masks;
+pub mod zoneout;

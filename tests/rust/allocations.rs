@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use recurrust::cells::{CellKind, Lstm};
 use recurrust::engine::{self, Sequence};
+use recurrust::layers::layer_norm::LayerNorm;
 use recurrust::layers::linear::Linear;
 use recurrust::layers::stack::{Directions, MergeMode, Naming, Stack, StackConfig};
 use recurrust::random::Ticket;
@@ -59,7 +60,7 @@ fn allocations(work: impl FnOnce()) -> usize {
     COUNT.get() - before
 }
 
-/// Two layers of cells of different sizes, each with its linear layer.
+/// Two layers of cells of different sizes, each with its normalisation and its linear layer.
 fn network<F: SimdFloat>(rows: usize, hidden_size: usize) -> Stream<F> {
     let mut layers = Vec::new();
     let mut features = 8;
@@ -80,6 +81,13 @@ fn network<F: SimdFloat>(rows: usize, hidden_size: usize) -> Stream<F> {
         let frozen = FrozenLayer::recurrent(&stack, &parameters.read());
         layers.push(frozen.expect("it can be streamed"));
         layers.push(FrozenLayer::identity());
+        let norm = LayerNorm {
+            features: hidden_size,
+            epsilon: 1e-5,
+        };
+        let parameters = norm.parameters().expect("small weights fit into memory");
+        let frozen = FrozenLayer::layer_norm(norm, &parameters.read());
+        layers.push(frozen.expect("it fits into memory"));
         let linear = Linear {
             inputs: hidden_size,
             outputs,

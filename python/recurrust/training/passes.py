@@ -94,9 +94,9 @@ def _in_layout(network: Sequential, x: NDArray[Any]) -> NDArray[Any]:
 
 def _samples_first(network: Sequential, y: NDArray[Any], batch: Batch) -> tuple[NDArray[Any], bool]:
     """Return outputs with samples on axis 0, and whether there is one for every step."""
-    steps = batch.x.shape[1]
+    steps = batch.x.shape[1:2]  # none where samples are single indices
     time_major = _time_major(network)
-    if y.ndim < 3 or y.shape[0 if time_major else 1] != steps:
+    if y.ndim < 3 or (y.shape[0 if time_major else 1],) != steps:
         return y, False
     return y.swapaxes(0, 1) if time_major else y, True
 

@@ -206,7 +206,7 @@ class Samples:
                         place = np.unravel_index(int(np.argmin(fine)), fine.shape)
                         raise nonfinite_error(label, sequence[place], (row, *map(int, place)))
                 continue
-            per_step = values.ndim > 1 and values.shape[1] == self.sample_shape[0]
+            per_step = values.ndim > 1 and values.shape[1:2] == self.sample_shape[:1]
             check_finite(values, label, lengths=self.lengths if per_step else None)
 
 
@@ -218,18 +218,27 @@ def samples_for(
     sample_weight: ArrayLike | None = None,
 ) -> Samples:
     """Return samples for a network, checked as far as it need not run for it."""
-    first_is_own = isinstance(network[0], _core.Module)
+    first = network[0]
+    takes_indices = isinstance(first, _core.Embedding)
+    takes_features = isinstance(first, _core.Module) and not takes_indices
     samples = Samples(
-        x, y, lengths, sample_weight, dtype=network.dtype, integer_inputs=not first_is_own
+        x, y, lengths, sample_weight, dtype=network.dtype, integer_inputs=not takes_features
     )
-    axes = 1 + len(samples.sample_shape)
-    if axes < 2:
-        raise ShapeError(f"x must have shape (samples, features), got ({len(samples)},)")
-    if first_is_own and network.recurrent and axes != 3:
+    shape = (len(samples), *samples.sample_shape)
+    if takes_indices:
+        if network.recurrent and len(shape) != 2:
+            raise ShapeError(
+                "x must have shape (samples, steps) for a recurrent model of indices, got "
+                f"{len(shape)} axes: {shape}"
+            )
+        return samples
+    if len(shape) < 2:
+        raise ShapeError(f"x must have shape (samples, features), got {shape}")
+    if takes_features and network.recurrent and len(shape) != 3:
         raise ShapeError(
             "x must have shape (samples, steps, features) for a recurrent model, got "
-            f"{axes} axes: {(len(samples), *samples.sample_shape)}"
-            + ("; x[..., numpy.newaxis] has one feature" if axes == 2 else "")
+            f"{len(shape)} axes: {shape}"
+            + ("; x[..., numpy.newaxis] has one feature" if len(shape) == 2 else "")
         )
     return samples
 
