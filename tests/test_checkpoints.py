@@ -465,6 +465,8 @@ class TestRefusal:
             "  1.weight: expected 'float64 of shape (1, 4)', got nothing",
             "  1.bias: expected 'float64 of shape (1,)', got nothing",
             "  layer 1 (Dropout): p: expected nothing, got 0.5",
+            "  layer 1 (Dropout): variational: expected nothing, got False",
+            "  layer 1 (Dropout): batch_first: expected nothing, got False",
             "  layer 2: expected nothing, got 'Linear'",
             "  layer 2 (Linear): in_features: expected nothing, got 8",
             "  layer 2 (Linear): out_features: expected nothing, got 1",

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::forward::constants_of;
-use super::gradient_products::{Product, add, add_to, feature_products, pack_features};
-use super::masks::Regularization;
+use super::gradient_products::{Product, Receiver, add, add_to, feature_products, pack_features};
+use super::masks::{Mask, Regularization};
 use super::packing::{
     Geometry, PANEL_REGISTERS, PackedGradients, PackedWeights, ProductGradients, TransposedWeights,
 };
@@ -308,7 +308,7 @@ fn run<V: Vector, C: Cell>(
                 // invalid steps have zero gradients, so they receive nothing here.
                 // SAFETY: the accumulators' gradients are made; the others don't write them before
                 // the block is done. The part adds to its own places.
-                unsafe { hidden_gradient::<V, C>(job, part, &own, (step, times.start), tile) };
+                unsafe { hidden_gradient(job, part, &own, (step, times.start), tile) };
             }
             if let Some(resets) = job.steps.resets_entering(step, job.direction) {
                 // SAFETY: the part's own places.
@@ -347,24 +347,24 @@ fn run<V: Vector, C: Cell>(
                 let from = job
                     .input_gradients
                     .read(own_rows.start * input_width..own_rows.end * input_width);
-                let operands = Product {
+                let product = Product {
                     gradients: from,
+                    width: input_width,
                     weights: transposed.input(),
                     columns: inputs,
                     piece: input_width,
                     panels: 0..inputs.div_ceil(geometry.panel()),
                     single: block_rows == 1,
+                    tile: &mut *tile,
+                    receiver: InputReceiver {
+                        gradient: dx,
+                        adds: job.adds,
+                        first_step: times.start,
+                        first_row: own_rows.start,
+                        rows,
+                    },
                 };
-                operands.run::<V>(input_width, tile, |row, from, values| {
-                    let row = own_rows.start + row;
-                    let place = from..from + values.len();
-                    let to = dx.write(times.start + row / rows, row % rows, place);
-                    if job.adds {
-                        add(to, values);
-                    } else {
-                        to.copy_from_slice(values);
-                    }
-                });
+                product.run(geometry.set);
             }
         }
         part.meet()?;
@@ -380,12 +380,12 @@ fn run<V: Vector, C: Cell>(
 /// # Safety
 /// Nobody writes the accumulators' gradients of the step, or uses the part's own places.
 #[inline(always)]
-unsafe fn hidden_gradient<V: Vector, C: Cell>(
-    job: &Job<'_, V::Element>,
-    part: &Part<'_, V::Element>,
+unsafe fn hidden_gradient<F: SimdFloat>(
+    job: &Job<'_, F>,
+    part: &Part<'_, F>,
     own: &Own,
     (step, block_start): (usize, usize),
-    tile: &mut [V::Element],
+    tile: &mut [F],
 ) {
     let geometry = job.weights.geometry();
     let (rows, width) = (job.steps.rows(), geometry.hidden_width());
@@ -393,30 +393,79 @@ unsafe fn hidden_gradient<V: Vector, C: Cell>(
     let panels = part.blocks.start / PANEL_REGISTERS..part.blocks.end.div_ceil(PANEL_REGISTERS);
     // SAFETY: as the caller vouches.
     unsafe {
-        let operands = Product {
+        let product = Product {
             gradients: job
                 .hidden_gradients()
                 .read(first..first + own.rows.len() * width),
+            width,
             weights: job.transposed.hidden(),
             columns: geometry.hidden,
             panels,
-            piece: PIECE_BYTES / (geometry.panel() * size_of::<V::Element>()),
+            piece: PIECE_BYTES / (geometry.panel() * size_of::<F>()),
             single: rows == 1,
+            tile,
+            receiver: StateReceiver {
+                gradient: &job.state_gradient,
+                first_row: own.rows.start,
+                padded: own.padded,
+                dropout: job.regularization.recurrent,
+                step,
+            },
         };
-        operands.run::<V>(width, tile, |row, from, values| {
-            let row = own.rows.start + row;
-            let start = row * own.padded + from;
-            let to = job.state_gradient.write(start..start + values.len());
-            match job.regularization.recurrent {
-                Some(mask) if C::REGULARIZED => {
-                    let factors = &mask.row(step, row)[from..];
-                    for ((to, &value), &factor) in to.iter_mut().zip(values).zip(factors) {
-                        *to += value * factor;
-                    }
-                }
-                _ => add(to, values),
-            }
-        });
+        product.run(geometry.set);
+    }
+}
+
+/// Adds to the gradient of the hidden state that enters a step.
+struct StateReceiver<'a, F> {
+    gradient: &'a Shared<'a, F>,
+    first_row: usize,
+    padded: usize,
+    dropout: Option<Mask<'a, F>>,
+    step: usize,
+}
+
+impl<F: Float> Receiver<F> for StateReceiver<'_, F> {
+    #[inline(always)]
+    unsafe fn receive(&self, row: usize, column: usize, values: &[F]) {
+        let row = self.first_row + row;
+        let start = row * self.padded + column;
+        // SAFETY: as the caller vouches.
+        let to = unsafe { self.gradient.write(start..start + values.len()) };
+        let Some(mask) = self.dropout else {
+            add(to, values);
+            return;
+        };
+        let factors = &mask.row(self.step, row)[column..];
+        for ((to, &value), &factor) in to.iter_mut().zip(values).zip(factors) {
+            *to += value * factor;
+        }
+    }
+}
+
+/// Writes the gradient of the input, or adds to it.
+struct InputReceiver<'a, F> {
+    gradient: &'a SharedSequence<'a, F>,
+    adds: bool,
+    /// The step and the row that come first, and how many rows a step has.
+    first_step: usize,
+    first_row: usize,
+    rows: usize,
+}
+
+impl<F: Float> Receiver<F> for InputReceiver<'_, F> {
+    #[inline(always)]
+    unsafe fn receive(&self, row: usize, column: usize, values: &[F]) {
+        let row = self.first_row + row;
+        let (step, row) = (self.first_step + row / self.rows, row % self.rows);
+        let place = column..column + values.len();
+        // SAFETY: as the caller vouches.
+        let to = unsafe { self.gradient.write(step, row, place) };
+        if self.adds {
+            add(to, values);
+        } else {
+            to.copy_from_slice(values);
+        }
     }
 }
 

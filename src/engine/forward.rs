@@ -1,5 +1,6 @@
 //! The forward pass of one direction over all of its steps.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::gradient_products::add_to;
@@ -192,14 +193,14 @@ impl<F: Float> Job<'_, F> {
         }
     }
 
-    /// Makes what the recurrent weights see at a step, of the part's own places, from the hidden state
-    /// that enters it.
+    /// Makes what the recurrent weights see at a step, if there is one, of the part's own places from the
+    /// hidden state that enters it.
     ///
     /// # Safety
     /// Nobody else uses these places, or writes those of the hidden state.
     #[inline(always)]
-    unsafe fn drop_out(&self, current: usize, step: usize, own: &Own) {
-        let Some((dropped, mask)) = &self.dropped else {
+    unsafe fn drop_out(&self, current: usize, step: Option<usize>, own: &Own) {
+        let (Some((dropped, mask)), Some(step)) = (&self.dropped, step) else {
             return;
         };
         for row in own.rows.clone() {
@@ -258,9 +259,11 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     let part = &part;
     let own = Own::new(geometry, part, rows);
     let mut current = 0;
-    if C::REGULARIZED && job.dropped.is_some() && count > 0 {
+    let drops = C::REGULARIZED && job.dropped.is_some();
+    let step_of = |position| (position < count).then(|| step_at(job.direction, count, position));
+    if drops {
         // SAFETY: the part's own places, at which the others don't look before all have met.
-        unsafe { job.drop_out(current, step_at(job.direction, count, 0), &own) };
+        unsafe { job.drop_out(current, step_of(0), &own) };
         part.exchange()?;
     }
 
@@ -268,7 +271,11 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
         let end = (start + per_block).min(count);
         let times = steps_at(job.direction, count, &(start..end));
         if job.hoisted.is_some() {
-            input_products::<V, C, SINGLE>(job, part, times.clone(), input_sums);
+            let (times, sums) = (times.clone(), &mut *input_sums);
+            dispatch(
+                geometry.set,
+                InputProducts::<_, C>::new(job, part, times, sums),
+            );
         }
         for position in start..end {
             part.check()?;
@@ -278,7 +285,7 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                 unsafe {
                     own.clear(&job.hidden[current], resets);
                     own.clear(&job.others, resets);
-                    if C::REGULARIZED && job.dropped.is_some() {
+                    if drops {
                         own.clear(job.operands(current), resets);
                     }
                 }
@@ -292,14 +299,10 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                     tape.record(step, &own, hidden, &job.others, operands, valid);
                 }
             }
-            let next = (position + 1 < count).then(|| step_at(job.direction, count, position + 1));
             if valid.is_some_and(|valid| !valid.contains(&true)) {
-                if C::REGULARIZED
-                    && job.dropped.is_some()
-                    && let Some(next) = next
-                {
+                if drops {
                     // SAFETY: the part's own places; nobody multiplies at this step.
-                    unsafe { job.drop_out(current, next, &own) };
+                    unsafe { job.drop_out(current, step_of(position + 1), &own) };
                     part.exchange()?;
                 }
                 continue;
@@ -336,11 +339,9 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
             // just written.
             unsafe { hand_on(job, current, step, &own, valid) };
             current = 1 - current;
-            if C::REGULARIZED
-                && let Some(next) = next
-            {
+            if drops {
                 // SAFETY: the part's own places, at which the others don't look before all have met.
-                unsafe { job.drop_out(current, next, &own) };
+                unsafe { job.drop_out(current, step_of(position + 1), &own) };
             }
             part.exchange()?;
         }
@@ -415,24 +416,57 @@ struct Stage<'a, F: Float> {
 }
 
 /// Biases plus input products of a part's rows and units for a block of steps: (steps, rows, units).
-#[inline(always)]
-fn input_products<V: Vector, C: Cell, const SINGLE: bool>(
-    job: &Job<'_, V::Element>,
-    part: &Part<'_, V::Element>,
+/// A kernel of its own, which single rows and several ones share.
+struct InputProducts<'a, F: Float, C> {
+    cell: PhantomData<C>,
+    job: &'a Job<'a, F>,
+    part: &'a Part<'a, F>,
     times: Range<usize>,
-    sums: &mut [V::Element],
-) {
-    let width = part.blocks.len() * job.weights.geometry().register_set();
-    assert!(sums.len() >= times.len() * part.rows.len() * width);
-    let tiles = Tiles::new::<V, C>(part.blocks.len());
-    for index in 0..tiles.count() {
-        let (first, wide) = tiles.place(index);
-        let at = &mut sums[first * job.weights.geometry().register_set()..];
-        let block = part.blocks.start + first;
-        if wide {
-            input_block::<V, C, C::Tile<V>, SINGLE>(job, part, &times, block, at);
-        } else {
-            input_block::<V, C, C::Accumulators<V>, SINGLE>(job, part, &times, block, at);
+    sums: &'a mut [F],
+}
+
+impl<'a, F: Float, C> InputProducts<'a, F, C> {
+    fn new(
+        job: &'a Job<'a, F>,
+        part: &'a Part<'a, F>,
+        times: Range<usize>,
+        sums: &'a mut [F],
+    ) -> Self {
+        Self {
+            cell: PhantomData,
+            job,
+            part,
+            times,
+            sums,
+        }
+    }
+}
+
+impl<F: SimdFloat, C: Cell> Kernel<F> for InputProducts<'_, F, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Element = F>>(self) {
+        let set = self.job.weights.geometry().register_set();
+        let blocks = &self.part.blocks;
+        let width = blocks.len() * set;
+        assert!(self.sums.len() >= self.times.len() * self.part.rows.len() * width);
+        let tiles = Tiles::new::<V, C>(blocks.len());
+        for index in 0..tiles.count() {
+            let (first, wide) = tiles.place(index);
+            let at = &mut self.sums[first * set..];
+            let block = blocks.start + first;
+            if wide {
+                input_block::<V, C, C::Tile<V>>(self.job, self.part, &self.times, block, at);
+            } else {
+                input_block::<V, C, C::Accumulators<V>>(
+                    self.job,
+                    self.part,
+                    &self.times,
+                    block,
+                    at,
+                );
+            }
         }
     }
 }
@@ -487,9 +521,9 @@ unsafe fn sweep_hidden<V: Vector, C: Cell, R: Registers<V>, const M: usize>(
     }
 }
 
-/// See [`input_products`]: those of the blocks of one tile, from the first one on.
+/// See [`InputProducts`]: those of the blocks of one tile, from the first one on.
 #[inline(always)]
-fn input_block<V: Vector, C: Cell, R: Registers<V>, const SINGLE: bool>(
+fn input_block<V: Vector, C: Cell, R: Registers<V>>(
     job: &Job<'_, V::Element>,
     part: &Part<'_, V::Element>,
     times: &Range<usize>,
@@ -502,7 +536,7 @@ fn input_block<V: Vector, C: Cell, R: Registers<V>, const SINGLE: bool>(
     let panel_len = inputs * geometry.input_set();
     let (rows, width) = (part.rows.len(), part.blocks.len() * set);
     // The steps of a single row are the rows of its tiles.
-    let (outer, inner, stride) = if SINGLE {
+    let (outer, inner, stride) = if job.steps.rows() == 1 {
         let first = times.start;
         (first..first + 1, times.len(), job.input.step_stride())
     } else {

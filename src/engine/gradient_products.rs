@@ -10,15 +10,27 @@ use super::tile::{
     sweep_row_onto,
 };
 use crate::float::Float;
-use crate::simd::{Places, Registers, Span, Vector};
+use crate::simd::{InstructionSet, Kernel, Places, Registers, SimdFloat, Span, Vector, dispatch};
 
 /// All registers of a panel.
 type Panel = Places<0, PANEL_REGISTERS>;
 
-/// The product of accumulator gradients and transposed weights.
-pub(super) struct Product<'a, F> {
+/// Where the results of a [`Product`] go.
+pub(super) trait Receiver<F> {
+    /// Gets the numbers of a row from a column on.
+    ///
+    /// # Safety
+    /// Nobody else uses their places.
+    unsafe fn receive(&self, row: usize, column: usize, values: &[F]);
+}
+
+/// The product of accumulator gradients and transposed weights: a kernel of its own, which all cells
+/// share.
+pub(super) struct Product<'a, F, T> {
     /// Rows of accumulator gradients.
     pub gradients: &'a [F],
+    /// How many numbers a row has.
+    pub width: usize,
     /// (panels of columns, width, panel).
     pub weights: &'a [F],
     /// How many columns the weights have.
@@ -30,18 +42,28 @@ pub(super) struct Product<'a, F> {
     /// Whether there is a single row: in the whole product, not in this part of it, so that results
     /// don't depend on the parts.
     pub single: bool,
+    /// Memory for a tile of panels.
+    pub tile: &'a mut [F],
+    /// Who gets the results.
+    pub receiver: T,
 }
 
-impl<F: Float> Product<'_, F> {
-    /// Calls `result` with a row, a column, and the row's numbers from there on. `width` is that of
-    /// the gradients' rows.
+impl<F: SimdFloat, T: Receiver<F>> Product<'_, F, T> {
+    /// Multiplies.
+    ///
+    /// # Safety
+    /// Nobody else uses the places of the results.
+    pub unsafe fn run(self, set: InstructionSet) {
+        dispatch(set, self);
+    }
+}
+
+impl<F: SimdFloat, T: Receiver<F>> Kernel<F> for Product<'_, F, T> {
+    type Output = ();
+
     #[inline(always)]
-    pub fn run<V: Vector<Element = F>>(
-        &self,
-        width: usize,
-        tile: &mut [F],
-        mut result: impl FnMut(usize, usize, &[F]),
-    ) {
+    fn run<V: Vector<Element = F>>(self) {
+        let (width, tile) = (self.width, self.tile);
         let panel = PANEL_REGISTERS * V::LANES;
         assert!(tile.len() >= V::TILE_ROWS * panel);
         let zero = V::splat(num_traits::Zero::zero());
@@ -56,7 +78,8 @@ impl<F: Float> Product<'_, F> {
                     MAX_STREAMS => product_of_row::<V, MAX_STREAMS>(self.gradients, weights, tile),
                     _ => product_of_row::<V, 2>(self.gradients, weights, tile),
                 }
-                result(0, from, &tile[..count]);
+                // SAFETY: as the caller of `run` vouches.
+                unsafe { self.receiver.receive(0, from, &tile[..count]) };
                 continue;
             }
             for start in (0..width).step_by(self.piece) {
@@ -73,9 +96,11 @@ impl<F: Float> Product<'_, F> {
                         let numbers = of_rows.as_ptr().add(start);
                         let next = weights.as_ptr_range().end;
                         let chunks = rows.div_ceil(V::TILE_ROWS);
-                        let ahead = (far && !last)
-                            .then(|| Ahead::share(next, piece, panel, chunk, chunks))
-                            .flatten();
+                        let ahead = if far && !last {
+                            Ahead::share(next, piece, panel, chunk, chunks)
+                        } else {
+                            None
+                        };
                         let strides = (width.cast_signed(), 1);
                         let to = (tile.as_mut_ptr(), panel);
                         for at in (0..piece).step_by(chain) {
@@ -96,7 +121,9 @@ impl<F: Float> Product<'_, F> {
                         }
                     }
                     for m in 0..M {
-                        result(first + m, from, &tile[m * panel..][..count]);
+                        let values = &tile[m * panel..][..count];
+                        // SAFETY: as the caller of `run` vouches.
+                        unsafe { self.receiver.receive(first + m, from, values) };
                     }
                 });
             }

@@ -143,7 +143,9 @@ impl SimdFloat for f64 {
 /// Work that is compiled once for each instruction set.
 ///
 /// `run` and everything below it must be `#[inline(always)]`: only then does the whole of it
-/// become part of the one function that is compiled for the set.
+/// become part of the one function that is compiled for the set. What many kernels have in common,
+/// and is long enough for a call to cost nothing, is better a kernel of its own that they run: then it
+/// is compiled once instead of once for each of them.
 pub trait Kernel<F: SimdFloat> {
     /// What the work gives.
     type Output;
@@ -159,7 +161,7 @@ pub trait Kernel<F: SimdFloat> {
 pub fn dispatch<F: SimdFloat, K: Kernel<F>>(set: InstructionSet, kernel: K) -> K::Output {
     assert!(set.is_available());
     match set {
-        InstructionSet::Portable => kernel.run::<F::Portable>(),
+        InstructionSet::Portable => on_portable(kernel),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instruction set.
         InstructionSet::Avx2 => unsafe { on_avx2(kernel) },
@@ -167,17 +169,32 @@ pub fn dispatch<F: SimdFloat, K: Kernel<F>>(set: InstructionSet, kernel: K) -> K
         // SAFETY: the processor has the instruction set.
         InstructionSet::Avx512 => unsafe { on_avx512(kernel) },
         #[cfg(target_arch = "aarch64")]
-        InstructionSet::Neon => kernel.run::<F::Neon>(),
+        InstructionSet::Neon => on_neon(kernel),
     }
 }
 
+// Never inlined: a kernel that another one runs would become a part of that one.
+
+#[inline(never)]
+fn on_portable<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
+    kernel.run::<F::Portable>()
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(never)]
+fn on_neon<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
+    kernel.run::<F::Neon>()
+}
+
 #[cfg(target_arch = "x86_64")]
+#[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 fn on_avx2<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
     kernel.run::<F::Avx2>()
 }
 
 #[cfg(target_arch = "x86_64")]
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,avx512f,avx512dq,avx512vl")]
 fn on_avx512<F: SimdFloat, K: Kernel<F>>(kernel: K) -> K::Output {
     kernel.run::<F::Avx512>()

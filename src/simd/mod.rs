@@ -19,8 +19,6 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub use dispatch::{InstructionSet, Kernel, SimdFloat, VARIABLE, dispatch};
 pub use portable::{Portable, Scalar};
 
-use crate::float::Float;
-
 /// No register of any instruction set holds more numbers.
 const MAX_LANES: usize = 16;
 
@@ -37,7 +35,7 @@ pub trait Vector:
     + 'static
 {
     /// The numbers' type.
-    type Element: Float;
+    type Element: SimdFloat;
 
     /// How many numbers one register holds.
     const LANES: usize;

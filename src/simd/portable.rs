@@ -3,7 +3,7 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::Vector;
+use super::{SimdFloat, Vector};
 use crate::float::Float;
 
 /// A register of `N` numbers.
@@ -72,7 +72,7 @@ impl<F: Float, const N: usize> Neg for Portable<F, N> {
     }
 }
 
-impl<F: Float, const N: usize> Vector for Portable<F, N> {
+impl<F: SimdFloat, const N: usize> Vector for Portable<F, N> {
     type Element = F;
 
     const LANES: usize = N;
