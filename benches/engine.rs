@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use recurrust::cells::{CellKind, Lstm};
-use recurrust::engine::{Layout, Sequence};
+use recurrust::engine::{EngineFloat, Layout, Sequence};
 use recurrust::interrupt::Interrupt;
 use recurrust::layers::stack::{Directions, MergeMode, Naming, Stack, StackConfig};
 use recurrust::lengths::Steps;
@@ -34,7 +34,7 @@ fn numbers<F: SimdFloat>(count: usize) -> Vec<F> {
         .collect()
 }
 
-fn layers<F: SimdFloat>(criterion: &mut Criterion) {
+fn layers<F: EngineFloat>(criterion: &mut Criterion) {
     let dtype = if size_of::<F>() == 4 { "f32" } else { "f64" };
     for (steps, rows, inputs, units) in SHAPES {
         let config = StackConfig {

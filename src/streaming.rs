@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use crate::engine::{
-    self, Forward, Layout, PackedAffine, PackedWeights, Pool, Regularization, Sequence, zeroed_vec,
+    self, EngineFloat, Forward, Layout, PackedAffine, PackedWeights, Pool, Regularization,
+    Sequence, zeroed_vec,
 };
 use crate::error::{Error, Result, checked_size, shape_text};
 use crate::float::Float;
@@ -18,7 +19,7 @@ use crate::layers::linear::Linear;
 use crate::layers::stack::{Directions, Stack};
 use crate::lengths::{Direction, Steps};
 use crate::parameters::{AlignedBuffer, Reading, Snapshot};
-use crate::simd::{InstructionSet, SimdFloat};
+use crate::simd::InstructionSet;
 
 /// One layer with the weights that it had when it was frozen. Copies share them.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ enum Kind<F: Float> {
     Identity,
 }
 
-impl<F: SimdFloat> FrozenLayer<F> {
+impl<F: EngineFloat> FrozenLayer<F> {
     /// A stack of recurrent layers.
     ///
     /// # Errors
@@ -246,7 +247,7 @@ enum Stage<F: Float> {
     },
 }
 
-impl<F: SimdFloat> Stage<F> {
+impl<F: EngineFloat> Stage<F> {
     /// One step: from (1, rows, inputs) to (1, rows, outputs).
     fn step<'a>(
         &'a mut self,
@@ -343,7 +344,7 @@ struct Layer<F: Float> {
     stages: Vec<Stage<F>>,
 }
 
-impl<F: SimdFloat> Layer<F> {
+impl<F: EngineFloat> Layer<F> {
     /// One state's rows, those of the lowest layer of cells first.
     fn state_rows(&self, state: usize, rows: usize) -> impl Iterator<Item = &[F]> {
         let stages = self.stages.iter();
@@ -371,7 +372,7 @@ pub struct Stream<F: Float> {
     outputs: usize,
 }
 
-impl<F: SimdFloat> Stream<F> {
+impl<F: EngineFloat> Stream<F> {
     /// A stream of layers, each working on the output of the one before, in zero states.
     ///
     /// # Errors

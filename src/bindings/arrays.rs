@@ -20,14 +20,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::options::shown;
+use crate::engine::EngineFloat;
 use crate::engine::{Buffer, Pool, Sequence};
 use crate::error::{Error, checked_size, shape_text};
 use crate::memory::copied_vec;
 use crate::parameters::Parameters;
-use crate::simd::SimdFloat;
 
 /// Element types that cross the boundary.
-pub trait Number: SimdFloat + Element {}
+pub trait Number: EngineFloat + Element {}
 impl Number for f32 {}
 impl Number for f64 {}
 

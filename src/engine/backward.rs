@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::compiled::EngineFloat;
 use super::forward::constants_of;
 use super::gradient_products::{Product, Receiver, add, add_to, feature_products, pack_features};
 use super::masks::{Mask, Regularization};
@@ -15,7 +16,7 @@ use super::tape::Tape;
 use super::tile::{MAX_TILE_ROWS, Tiles};
 use super::workspace::Pool;
 use super::{check_geometries, step_at, steps_at, steps_per_block, whole_lines};
-use crate::cells::{Cell, with_cell};
+use crate::cells::{Cell, CellKind, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
@@ -56,7 +57,7 @@ pub struct Backward<'a, F: Float> {
 ///
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
-pub fn backward<F: SimdFloat>(
+pub fn backward<F: EngineFloat>(
     calls: &mut [Backward<'_, F>],
     mut input_gradient: Option<SequenceMut<'_, F>>,
     pool: &Pool<F>,
@@ -87,12 +88,7 @@ pub fn backward<F: SimdFloat>(
     } else {
         geometry.cell
     };
-    let act = |job: &Job<'_, F>, part: Part<'_, F>| {
-        with_cell!(cell, cell => {
-            let run = Run { cell, job, part };
-            dispatch(geometry.set, run)
-        })
-    };
+    let act = |job: &Job<'_, F>, part: Part<'_, F>| F::backward_part(cell, job, part);
     let block_rows = checked_size(&[steps_per_block(rows).min(steps), rows])?;
     let (inputs, hidden) = (geometry.inputs, geometry.hidden);
     let of_hidden = if geometry.cell.sums_products() {
@@ -162,8 +158,18 @@ pub fn backward<F: SimdFloat>(
     Ok(())
 }
 
+/// One part of a pass.
+pub(super) fn run_part<F: SimdFloat>(
+    cell: CellKind,
+    job: &Job<'_, F>,
+    part: Part<'_, F>,
+) -> Result<()> {
+    let set = job.weights.geometry().set;
+    with_cell!(cell, cell => dispatch(set, Run { cell, job, part }))
+}
+
 /// A call whose memory is shared by its parts.
-struct Job<'a, F: Float> {
+pub(super) struct Job<'a, F: Float> {
     weights: &'a PackedWeights<F>,
     transposed: &'a TransposedWeights<F>,
     tape: &'a Tape<F>,

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::compiled::EngineFloat;
 use super::gradient_products::add_to;
 use super::masks::{Mask, Regularization};
 use super::packing::PackedWeights;
@@ -16,7 +17,7 @@ use super::tile::{
 };
 use super::workspace::Pool;
 use super::{CACHED_BYTES, check_geometries, step_at, steps_at, steps_per_block, whole_lines};
-use crate::cells::{Cell, with_cell};
+use crate::cells::{Cell, CellKind, with_cell};
 use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
@@ -64,7 +65,7 @@ pub struct Forward<'a, F: Float> {
 ///
 /// # Errors
 /// Out of memory or interrupted; what was written so far is then of no use.
-pub fn forward<F: SimdFloat>(
+pub fn forward<F: EngineFloat>(
     calls: &mut [Forward<'_, F>],
     pool: &Pool<F>,
     interrupt: &Interrupt<'_>,
@@ -98,20 +99,13 @@ pub fn forward<F: SimdFloat>(
     let (part_rows, part_blocks) = plan.largest_part();
     let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
     let per_part = whole_lines::<F>(sums + (TILES + MAX_STREAMS) * set);
-    let zigzag = geometry.hidden_width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
     let regularized = calls.iter().any(|call| call.regularization.is_active());
     let cell = if regularized {
         geometry.cell.regularized()
     } else {
         geometry.cell
     };
-    let act = |job: &Job<'_, F>, part: Part<'_, F>| {
-        with_cell!(cell, cell => match (rows, zigzag) {
-            (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
-            (1, false) => dispatch(geometry.set, Run::<_, _, true, false> { cell, job, part }),
-            _ => dispatch(geometry.set, Run::<_, _, false, false> { cell, job, part }),
-        })
-    };
+    let act = |job: &Job<'_, F>, part: Part<'_, F>| F::forward_part(cell, job, part);
     let drops = calls
         .iter()
         .any(|call| call.regularization.recurrent.is_some());
@@ -132,8 +126,23 @@ pub fn forward<F: SimdFloat>(
     Ok(())
 }
 
+/// One part of a pass.
+pub(super) fn run_part<F: SimdFloat>(
+    cell: CellKind,
+    job: &Job<'_, F>,
+    part: Part<'_, F>,
+) -> Result<()> {
+    let geometry = job.weights.geometry();
+    let zigzag = geometry.hidden_width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
+    with_cell!(cell, cell => match (job.steps.rows(), zigzag) {
+        (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
+        (1, false) => dispatch(geometry.set, Run::<_, _, true, false> { cell, job, part }),
+        _ => dispatch(geometry.set, Run::<_, _, false, false> { cell, job, part }),
+    })
+}
+
 /// A call whose memory is shared by its parts.
-struct Job<'a, F: Float> {
+pub(super) struct Job<'a, F: Float> {
     weights: &'a PackedWeights<F>,
     input: Sequence<'a, F>,
     steps: &'a Steps,

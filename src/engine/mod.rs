@@ -9,6 +9,7 @@
 
 mod affine;
 mod backward;
+mod compiled;
 mod forward;
 mod gradient_products;
 mod masks;
@@ -29,6 +30,7 @@ use crate::simd::SimdFloat;
 
 pub use affine::PackedAffine;
 pub use backward::{Backward, backward};
+pub use compiled::EngineFloat;
 pub use forward::{Forward, forward};
 pub use masks::{MAX_STATES, Mask, Regularization, Zoneout};
 pub use packing::{Geometry, MasterWeights, PackedGradients, PackedWeights, matrix, matrix_mut};

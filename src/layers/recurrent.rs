@@ -3,13 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cells::CellKind;
-use crate::engine::{Geometry, MasterWeights, PackedGradients, PackedWeights};
+use crate::engine::{EngineFloat, Geometry, MasterWeights, PackedGradients, PackedWeights};
 use crate::error::Result;
 use crate::init::Role;
 use crate::memory::copied_vec;
 use crate::parameters::{AlignedBuffer, Parameters, Reading, Writing};
 use crate::regularization::masks::{DrawnMask, multiply};
-use crate::simd::{InstructionSet, SimdFloat};
+use crate::simd::InstructionSet;
 
 /// The place of the forget gate among an LSTM's, whose order is i, f, g, o.
 const FORGET_GATE: usize = 1;
@@ -28,7 +28,7 @@ pub struct Recurrent<F> {
     packed: RwLock<Option<(u64, Arc<PackedWeights<F>>)>>,
 }
 
-impl<F: SimdFloat> Recurrent<F> {
+impl<F: EngineFloat> Recurrent<F> {
     /// A direction whose parameters start at index `first` of the module's.
     #[must_use]
     pub fn new(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::cells::CellKind;
 use crate::engine::{
-    self, Backward, Buffer, Forward, Layout, PackedGradients, PackedWeights, Pool, Sequence,
-    SequenceMut, Tape, zeroed_vec,
+    self, Backward, Buffer, EngineFloat, Forward, Layout, PackedGradients, PackedWeights, Pool,
+    Sequence, SequenceMut, Tape, zeroed_vec,
 };
 use crate::error::{Result, checked_size};
 use crate::float::Float;
@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
 use crate::parameters::{AlignedBuffer, Parameters, Reading};
 use crate::random::{Purpose, Ticket};
-use crate::simd::{InstructionSet, SimdFloat};
+use crate::simd::InstructionSet;
 
 use super::recurrent::Recurrent;
 use super::regularization::{Rates, StackMasks};
@@ -212,7 +212,7 @@ pub struct Stack<F: Float> {
     pool: Pool<F>,
 }
 
-impl<F: SimdFloat> Stack<F> {
+impl<F: EngineFloat> Stack<F> {
     /// A stack and its parameters, uniform in +-1/sqrt(hidden size).
     ///
     /// # Errors

@@ -5,12 +5,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use recurrust::cells::{CellKind, Lstm};
-use recurrust::engine::{self, Sequence};
+use recurrust::engine::{self, EngineFloat, Sequence};
 use recurrust::layers::layer_norm::LayerNorm;
 use recurrust::layers::linear::Linear;
 use recurrust::layers::stack::{Directions, MergeMode, Naming, Stack, StackConfig};
 use recurrust::random::Ticket;
-use recurrust::simd::SimdFloat;
 use recurrust::streaming::{FrozenLayer, Stream};
 
 thread_local! {
@@ -61,7 +60,7 @@ fn allocations(work: impl FnOnce()) -> usize {
 }
 
 /// Two layers of cells of different sizes, each with its normalisation and its linear layer.
-fn network<F: SimdFloat>(rows: usize, hidden_size: usize) -> Stream<F> {
+fn network<F: EngineFloat>(rows: usize, hidden_size: usize) -> Stream<F> {
     let mut layers = Vec::new();
     let mut features = 8;
     for (hidden_size, num_layers, outputs) in [(hidden_size, 2, 70), (2 * hidden_size + 1, 1, 3)] {
@@ -103,7 +102,7 @@ fn network<F: SimdFloat>(rows: usize, hidden_size: usize) -> Stream<F> {
     Stream::new(layers, rows).expect("the layers fit together")
 }
 
-fn check<F: SimdFloat>(rows: usize, hidden_size: usize) {
+fn check<F: EngineFloat>(rows: usize, hidden_size: usize) {
     let mut stream = network::<F>(rows, hidden_size);
     let x = vec![F::of(0.5); rows * 8];
     let mut run = |steps: usize| {

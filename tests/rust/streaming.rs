@@ -2,7 +2,7 @@
 
 use ndarray_rand::rand::Rng;
 use recurrust::cells::{CellKind, Lstm};
-use recurrust::engine::{Layout, PackedAffine, Sequence, matrix};
+use recurrust::engine::{EngineFloat, Layout, PackedAffine, Sequence, matrix};
 use recurrust::error::Error;
 use recurrust::interrupt::Interrupt;
 use recurrust::layers::linear::Linear;
@@ -10,13 +10,13 @@ use recurrust::layers::stack::{Directions, MergeMode, Naming, Stack, StackConfig
 use recurrust::lengths::Steps;
 use recurrust::parameters::Parameters;
 use recurrust::random::{Purpose, Ticket};
-use recurrust::simd::{InstructionSet, SimdFloat};
+use recurrust::simd::InstructionSet;
 use recurrust::streaming::{FrozenLayer, Stream};
 
 const STEPS: usize = 9;
 const INPUTS: usize = 5;
 
-fn numbers<F: SimdFloat>(count: usize, index: u64) -> Vec<F> {
+fn numbers<F: EngineFloat>(count: usize, index: u64) -> Vec<F> {
     let mut generator = Ticket::seeded(7).generator(Purpose::Initialization, index);
     (0..count)
         .map(|_| F::of(generator.random_range(-1.0..1.0)))
@@ -38,7 +38,7 @@ fn config(hidden_size: usize, num_layers: usize) -> StackConfig {
 }
 
 /// A stack, its parameters and a stream of it.
-fn streamed<F: SimdFloat>(
+fn streamed<F: EngineFloat>(
     set: InstructionSet,
     config: StackConfig,
     rows: usize,
@@ -52,7 +52,7 @@ fn streamed<F: SimdFloat>(
 }
 
 /// One step; the output without padding.
-fn step<F: SimdFloat>(stream: &mut Stream<F>, x: &[F]) -> Vec<F> {
+fn step<F: EngineFloat>(stream: &mut Stream<F>, x: &[F]) -> Vec<F> {
     let sizes = (1, stream.rows(), stream.inputs());
     stream
         .step(Sequence::contiguous(x, Layout::TimeMajor, sizes))
@@ -61,7 +61,7 @@ fn step<F: SimdFloat>(stream: &mut Stream<F>, x: &[F]) -> Vec<F> {
         .expect("small outputs fit into memory")
 }
 
-fn check_steps<F: SimdFloat>(set: InstructionSet, config: StackConfig, rows: usize) {
+fn check_steps<F: EngineFloat>(set: InstructionSet, config: StackConfig, rows: usize) {
     let (stack, parameters, mut stream) = streamed::<F>(set, config, rows);
     let x = numbers::<F>(STEPS * rows * INPUTS, 1);
     let per_state = config.num_layers * rows * config.hidden_size;
