@@ -15,20 +15,28 @@ import pytest
 import recurrust as rr
 from recurrust import _core
 from reference.comparison import assert_close
-from reference.layers import KINDS, VARIANTS, randomize
+from reference.layers import EVERY_OPTION, KINDS, randomize
 from reference.process import run
 from test_concurrency import together
 
 DTYPES = ("float32", "float64")
+# Whatever acts at evaluation: variants of the cells, and zoneout.
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: options for name, options in EVERY_OPTION.items() if "dropout" not in name},
+    "LSTM, zoneout, pair": {"kind": "LSTM", "zoneout": (0.3, 0.2)},
+}
 
 
-def network(dtype: str = "float32", hidden_size: int = 6) -> rr.Sequential:
+def network(
+    dtype: str = "float32", hidden_size: int = 6, kinds: tuple[str, str] = ("LSTM", "LSTM")
+) -> rr.Sequential:
     """3 features in, 2 out; every kind of layer that can be streamed."""
+    first, second = (getattr(rr, kind) for kind in kinds)
     return rr.Sequential(
-        rr.LSTM(3, hidden_size, 2, dtype=dtype, seed=1),
+        first(3, hidden_size, 2, dtype=dtype, seed=1),
         rr.Dropout(0.5),
         rr.Linear(hidden_size, 4, dtype=dtype, seed=2),
-        rr.LSTM(4, 5, bias=False, dtype=dtype, seed=3),
+        second(4, 5, bias=False, dtype=dtype, seed=3),
         rr.Linear(5, 2, bias=False, dtype=dtype, seed=4),
     ).eval()
 
@@ -65,7 +73,7 @@ def assert_same(state: Any, expected: Any) -> None:
 def test_steps_of_a_layer_are_the_whole_sequence_bit_for_bit(
     kind: str, hidden_size: int, num_layers: int, bias: bool, dtype: str, rng: np.random.Generator
 ) -> None:
-    for batch_size in (1, 2, 5, 7):
+    for batch_size in (1, 2, 5, 7, 64):
         layer = getattr(rr, kind)(4, hidden_size, num_layers, bias=bias, dtype=dtype)
         randomize(layer, rng, scale=0.5)
         x = rng.normal(size=(11, batch_size, 4)).astype(dtype)
@@ -77,12 +85,13 @@ def test_steps_of_a_layer_are_the_whole_sequence_bit_for_bit(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 64])
+@pytest.mark.parametrize("kinds", [("LSTM", "LSTM"), ("GRU", "RNN"), ("RNN", "GRU")], ids="-".join)
 def test_steps_of_a_network_are_the_whole_sequence(
-    batch_size: int, dtype: str, rng: np.random.Generator
+    kinds: tuple[str, str], batch_size: int, dtype: str, rng: np.random.Generator
 ) -> None:
     """Sums of linear layers are rounded differently; all else is equal bit for bit."""
     for hidden_size in (1, 16, 17, 70):
-        model = network(dtype, hidden_size)
+        model = network(dtype, hidden_size, kinds)
         x = rng.normal(size=(12, batch_size, 3)).astype(dtype)
         y, states = model(x, return_state=True)
         stream = model.stream(batch_size)
@@ -92,13 +101,20 @@ def test_steps_of_a_network_are_the_whole_sequence(
         assert_same(stream.state[0], states[0])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_steps_of_variants(variant: str, rng: np.random.Generator) -> None:
-    options = {name: value for name, value in VARIANTS[variant].items() if name != "kind"}
-    for batch_size in (1, 7):
-        layer = getattr(rr, VARIANTS[variant]["kind"])(4, 20, 2, **options)
-        randomize(layer, rng, scale=0.3)
-        x = rng.normal(size=(11, batch_size, 4)).astype("f4")
+def layer_with(option: str, hidden_size: int, dtype: str, rng: np.random.Generator) -> Any:
+    """Two layers of 4 features at evaluation, as streams are."""
+    options = {**OPTIONS[option], "num_layers": 2}
+    layer = getattr(rr, options.pop("kind"))(4, hidden_size, dtype=dtype, **options)
+    randomize(layer, rng, scale=min(0.3, hidden_size**-0.5))
+    return layer.eval()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_steps_with_options(option: str, dtype: str, rng: np.random.Generator) -> None:
+    for batch_size, hidden_size in ((1, 20), (2, 70), (7, 20), (64, 33)):
+        layer = layer_with(option, hidden_size, dtype, rng)
+        x = rng.normal(size=(11, batch_size, 4)).astype(dtype)
         y, state = layer(x)
         for stream in (
             layer.stream(batch_size),
@@ -106,6 +122,28 @@ def test_steps_of_variants(variant: str, rng: np.random.Generator) -> None:
         ):
             np.testing.assert_array_equal(steps(stream, x), y)
             assert_same(stream.state, state)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_go_on_from_the_middle(
+    option: str, batch_size: int, rng: np.random.Generator
+) -> None:
+    """The state is all that counts: got, set in another stream, cloned, given to the layer."""
+    layer = layer_with(option, 20, "float32", rng)
+    x = rng.normal(size=(11, batch_size, 4)).astype("f4")
+    y, final = layer(x)
+    _, middle = layer(x[:5])
+    stream = layer.stream(batch_size)
+    steps(stream, x[:5])
+    assert_same(stream.state, middle)
+    np.testing.assert_array_equal(layer(x[5:], stream.state)[0], y[5:])
+    other = layer.stream(batch_size)
+    steps(other, x[::-1])
+    other.state = stream.state
+    for follower in (stream.clone(), other, stream):
+        np.testing.assert_array_equal(steps(follower, x[5:]), y[5:])
+        assert_same(follower.state, final)
 
 
 @pytest.mark.parametrize("kind", ["GRU", "RNN"])

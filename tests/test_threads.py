@@ -15,8 +15,8 @@ import pytest
 
 import recurrust as rr
 from reference.layers import (
+    EVERY_OPTION,
     KINDS,
-    VARIANTS,
     Arrays,
     gradients_of,
     named_state,
@@ -52,12 +52,13 @@ def worked() -> int:
 # Steps, rows, inputs, units and directions, one for each way to cut a call into three parts: by
 # rows; by units, of a single row and of several, with units that don't fill their registers;
 # directions side by side, and each of them cut by units as well; weights larger than the cache.
+# Each is worth three threads (two for two directions), whatever the kind of cell.
 CUTS = {
     "rows": (30, 32, 9, 40, 1),
     "rows of two directions": (20, 26, 9, 40, 2),
-    "units of one row": (60, 1, 16, 200, 1),
+    "units of one row": (60, 1, 16, 300, 1),
     "units of rows": (20, 3, 16, 233, 1),
-    "directions": (150, 1, 16, 40, 2),
+    "directions": (500, 1, 16, 40, 2),
     "directions and units": (40, 2, 16, 233, 2),
     "large weights": (5, 30, 300, 500, 1),
 }
@@ -106,10 +107,11 @@ def test_threads_never_change_a_bit(
     not Path("/proc/self/schedstat").exists(), reason="needs the processor time of each thread"
 )
 @pytest.mark.parametrize("cut", CUTS)
-def test_every_cut_uses_threads(rng: np.random.Generator, cut: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_cut_uses_threads(rng: np.random.Generator, kind: str, cut: str) -> None:
     """Else equal bits above would say nothing."""
     steps, rows, inputs, units, directions = CUTS[cut]
-    layer = rr.LSTM(inputs, units, bidirectional=directions == 2)
+    layer = getattr(rr, kind)(inputs, units, bidirectional=directions == 2)
     x = rng.normal(size=(steps, rows, inputs)).astype("f4")
     rr.set_num_threads(1)
     y, _, cache = layer.forward_with_cache(x)
@@ -126,20 +128,32 @@ def test_every_cut_uses_threads(rng: np.random.Generator, cut: str) -> None:
         assert worked() == before
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_variants_have_the_same_bits(rng: np.random.Generator, variant: str) -> None:
-    options = {name: value for name, value in VARIANTS[variant].items() if name != "kind"}
-    for cut in ("rows", "units of one row", "units of rows", "directions and units"):
-        steps, rows, inputs, units, directions = CUTS[cut]
-        kind = getattr(rr, VARIANTS[variant]["kind"])
-        layer = kind(inputs, units, bidirectional=directions == 2, batch_first=True, **options)
-        randomize(layer, rng, 0.1)
-        x = rng.normal(size=(rows, steps, inputs)).astype("f4")
-        dy = rng.normal(size=(rows, steps, units * directions)).astype("f4")
+def layer_for(cut: str, kind: str, **options: Any) -> Any:
+    """A layer whose calls are cut that way, with samples on the first axis."""
+    _, _, inputs, units, directions = CUTS[cut]
+    return getattr(rr, kind)(
+        inputs, units, bidirectional=directions == 2, batch_first=True, **options
+    )
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("option", EVERY_OPTION)
+def test_options_have_the_same_bits(rng: np.random.Generator, option: str, cut: str) -> None:
+    layer = layer_for(cut, **EVERY_OPTION[option])
+    randomize(layer, rng, layer.hidden_size**-0.5)
+    steps, rows, inputs, *_ = CUTS[cut]
+    x = rng.normal(size=(rows, steps, inputs)).astype("f4")
+    dy = rng.normal(size=(rows, steps, layer.output_size)).astype("f4")
+    masks = rr.get_rng_state()
+    for mode in (layer.train, layer.eval) if "zoneout" in option else (layer.train,):
+        mode()
         rr.set_num_threads(1)
+        rr.set_rng_state(masks)
         expected = results_of(layer, x, dy, {})
+        assert all(np.isfinite(array).all() for array in expected.values())
         for count in (2, 3):
             rr.set_num_threads(count)
+            rr.set_rng_state(masks)
             for name, array in results_of(layer, x, dy, {}).items():
                 np.testing.assert_array_equal(array, expected[name], err_msg=f"{count}: {name}")
 
@@ -179,6 +193,31 @@ def test_a_training_run_has_the_same_bits(rng: np.random.Generator) -> None:
     for other in weights[1:]:
         for name, array in other.items():
             np.testing.assert_array_equal(array, weights[0][name])
+
+
+@pytest.mark.parametrize("cut", ["rows", "units of rows", "directions"])
+@pytest.mark.parametrize("option", EVERY_OPTION)
+def test_training_with_options_has_the_same_bits(
+    rng: np.random.Generator, option: str, cut: str
+) -> None:
+    steps, rows, inputs, *_ = CUTS[cut]
+    x = rng.normal(size=(2 * rows, steps, inputs)).astype("f4")
+    y = rng.normal(size=(2 * rows, steps, 1)).astype("f4")
+    results = []
+    for count in (1, 2, 3):
+        rr.set_num_threads(count)
+        rr.manual_seed(7)
+        layer = layer_for(cut, **EVERY_OPTION[option])
+        model = rr.Sequential(layer, rr.Linear(layer.output_size, 1))
+        before = model.state_dict()
+        optimizer = rr.Adam(model.parameters(), lr=0.01)
+        trainer = rr.Trainer(model, rr.MSELoss(), optimizer, clip_norm=1.0, seed=1)
+        history = trainer.fit(x, y, epochs=2, batch_size=rows, verbose=0)
+        results.append({"loss": np.array(history["loss"]), **model.state_dict()})
+    assert all((array != results[0][name]).any() for name, array in before.items())
+    for result in results[1:]:
+        for name, array in result.items():
+            np.testing.assert_array_equal(array, results[0][name], err_msg=name)
 
 
 USES_THREADS = """

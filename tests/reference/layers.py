@@ -46,6 +46,15 @@ REGULARIZATION: dict[str, dict[str, Any]] = {
     "zoneout": {"zoneout": 0.3},
     "zoneout, identity": {"zoneout": 0.3, "zoneout_eval": "identity"},
 }
+# Every option of cells and of regularisation, alone, in every kind of cell that has it.
+EVERY_OPTION: dict[str, dict[str, Any]] = {
+    **VARIANTS,
+    **{
+        f"{kind}, {name}": {"kind": kind, "num_layers": 2 if name == "dropout" else 1, **options}
+        for kind in KINDS
+        for name, options in REGULARIZATION.items()
+    },
+}
 REFERENCES = {"LSTM": ReferenceLSTM, "GRU": ReferenceGRU, "RNN": ReferenceRNN}
 
 
