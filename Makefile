@@ -10,7 +10,8 @@ LINT_GROUP := --group lint
 
 AARCH64 := aarch64-unknown-linux-gnu
 
-NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py layer_norm.py)
+NUMERIC_TESTS := $(addprefix tests/test_,golden.py reference.py gradients.py properties.py caches.py optimizers.py losses.py linear.py layer_norm.py \
+	regularization.py regularization_by_hand.py option_triples.py rounding.py)
 
 # Builds find the interpreter here, whatever is on the PATH.
 export PYO3_PYTHON := $(abspath $(BIN)/python)
@@ -41,8 +42,8 @@ demo: install
 test: install
 	cargo test --quiet
 	$(BIN)/python -m pip install --quiet $(TEST_GROUP)
-# Only for two data files that are inside; none of its code runs, so none of its dependencies is needed.
-	$(BIN)/python -m pip install --quiet --no-deps 'aeon==1.6.0; python_version >= "3.11"'
+# Only for data files that are inside; none of their code runs, so none of their dependencies is needed.
+	$(BIN)/python -m pip install --quiet --no-deps 'aeon==1.6.0; python_version >= "3.11"' g2p-en==2.1.0
 	$(BIN)/python -m pytest
 # The numbers again on lower instruction sets than the processor's best.
 	RECURRUST_ISA=avx2 $(BIN)/python -m pytest --quiet $(NUMERIC_TESTS)

@@ -42,7 +42,7 @@ def model_of(data: Data, *, carried: bool = False) -> bytes:
     initial = [f"{state}_0" for state in states] if carried else []
     final = [f"{state}_n" for state in states]
     # GRU as PyTorch has it: the reset gate acts on the finished product.
-    attributes = {"linear_before_reset": 1} if case.cell == "GRU" else {}
+    attributes: dict[str, Any] = {"linear_before_reset": 1} if case.cell == "GRU" else {}
     node = onnx.helper.make_node(
         case.cell,
         ["x", "W", "R", "B", "", *initial],

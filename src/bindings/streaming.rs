@@ -16,6 +16,9 @@ use crate::float::Precision;
 use crate::memory::filled_vec;
 use crate::streaming::{FrozenLayer, Stream as Core};
 
+/// What to do about another number of rows.
+const ROWS_HINT: &str = " (for other rows make another stream: layer.stream(batch_size=...))";
+
 /// A network that goes one step at a time and keeps its state; made by ``stream`` of a layer or a
 /// ``Sequential``.
 ///
@@ -178,6 +181,7 @@ impl Stream {
             if self.batch_size == 1 {
                 text = format!("{text} or {}", shape_text(&expected[1..]));
             }
+            text += ROWS_HINT;
             return Err(Error::shape("x", text, shape_text(array.shape())).into());
         }
         Ok((Rows::new(&array)?, batched))
@@ -200,6 +204,7 @@ impl Stream {
         if self.batch_size == 1 {
             expected += ", or one index";
         }
+        expected += ROWS_HINT;
         Err(Error::shape("x", expected, shape_text(&shape)).into())
     }
 
