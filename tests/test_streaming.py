@@ -327,7 +327,7 @@ def test_subclasses_of_arrays_are_arrays() -> None:
 
 WRONG_INPUTS: list[tuple[int, Any, type[Exception], str]] = [
     (2, np.ones((2, 4)), rr.ShapeError, r"x: expected shape \(2, 3\), got \(2, 4\)"),
-    (2, np.ones((1, 3)), rr.ShapeError, r"x: expected shape \(2, 3\), got \(1, 3\)"),
+    (2, np.ones((1, 3)), rr.ShapeError, r"x: expected shape \(2, 3\) \(for .*\), got \(1, 3\)"),
     (2, np.ones((3, 3)), rr.ShapeError, r"got \(3, 3\)"),
     (2, np.ones(3), rr.ShapeError, r"x: expected shape \(2, 3\), got \(3,\)"),
     (2, np.ones((1, 2, 3)), rr.ShapeError, r"got \(1, 2, 3\)"),

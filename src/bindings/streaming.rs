@@ -181,7 +181,9 @@ impl Stream {
             if self.batch_size == 1 {
                 text = format!("{text} or {}", shape_text(&expected[1..]));
             }
-            text += ROWS_HINT;
+            if array.ndim() == 2 && array.shape()[1] == self.input_size {
+                text += ROWS_HINT;
+            }
             return Err(Error::shape("x", text, shape_text(array.shape())).into());
         }
         Ok((Rows::new(&array)?, batched))
@@ -204,7 +206,9 @@ impl Stream {
         if self.batch_size == 1 {
             expected += ", or one index";
         }
-        expected += ROWS_HINT;
+        if shape.len() == 1 {
+            expected += ROWS_HINT;
+        }
         Err(Error::shape("x", expected, shape_text(&shape)).into())
     }
 
