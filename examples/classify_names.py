@@ -3,7 +3,7 @@
 Run it with `python examples/classify_names.py`; it takes a few seconds. The names are sequences of
 2 to 11 letters, given to the trainer as a list of arrays. 1000 of them are held out. Who says
 "female" to all of these is right in 76 %, who looks at the last letter in 82 %, this network in
-86 % or 87 %.
+86 to 89 %.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def read() -> tuple[list[str], np.ndarray]:
 
 
 def encode(name: str) -> np.ndarray:
-    """Return a row for each letter, with a 1 in the letter's column."""
-    return np.eye(len(LETTERS), dtype=np.float32)[[LETTERS.index(letter) for letter in name]]
+    """Return the number of each letter."""
+    return np.array([LETTERS.index(letter) for letter in name])
 
 
 def train(seed: int, verbose: int = 0) -> rr.Trainer:
@@ -41,7 +41,8 @@ def train(seed: int, verbose: int = 0) -> rr.Trainer:
     names, male = read()
     x = [encode(name) for name in names]
     model = rr.Sequential(
-        rr.LSTM(len(LETTERS), 64, batch_first=True, return_sequences=False, seed=seed),
+        rr.Embedding(len(LETTERS), 32, seed=seed + 2000),
+        rr.LSTM(32, 64, batch_first=True, return_sequences=False, seed=seed),
         rr.Dropout(0.3),
         rr.Linear(64, 1, seed=seed + 1000),
     )

@@ -3,7 +3,8 @@
 Run it with `python examples/write_text.py`; it takes less than half a minute. A network that
 predicts the next character well needs few bits to tell which one it is. On 20,000 characters that
 follow the training text, counting what came after the last 2 characters (with the smoothing of
-Witten and Bell) needs 2.73 bits for each, after the last 5 characters 2.25 bits, this network 2.13.
+Witten and Bell) needs 2.73 bits for each, after the last 5 characters 2.25 bits, this network 2.04
+to 2.07.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ def read() -> tuple[str, str]:
 
 
 SYMBOLS = sorted(set("".join(read())))
-# A row for each symbol; bytes, which become the network's numbers batch by batch.
-ONE_HOT = np.eye(len(SYMBOLS), dtype=np.uint8)
 
 
 def encode(text: str) -> np.ndarray:
@@ -43,10 +42,11 @@ def encode(text: str) -> np.ndarray:
 def train(seed: int, epochs: int = 4, verbose: int = 0) -> rr.Sequential:
     """Return a network that predicts the next character after each."""
     codes = encode(read()[0])
-    x, _ = rr.data.windows(ONE_HOT[codes], STEPS, horizon=1, stride=STEPS)
+    x, _ = rr.data.windows(codes, STEPS, horizon=1, stride=STEPS)
     _, y = rr.data.windows(codes, 1, horizon=STEPS, stride=STEPS)
     model = rr.Sequential(
-        rr.LSTM(len(SYMBOLS), 128, batch_first=True, seed=seed),
+        rr.Embedding(len(SYMBOLS), 64, seed=seed + 2000),
+        rr.LSTM(64, 128, batch_first=True, seed=seed),
         rr.Linear(128, len(SYMBOLS), seed=seed + 1000),
     )
     optimizer = rr.Adam(model.parameters(), lr=0.02)
@@ -60,15 +60,15 @@ def train(seed: int, epochs: int = 4, verbose: int = 0) -> rr.Sequential:
         clip_norm=1.0,
         seed=seed,
     )
-    trainer.fit(x, y, epochs=epochs, batch_size=BATCH, verbose=verbose)
+    trainer.fit(x[:, :, 0], y, epochs=epochs, batch_size=BATCH, verbose=verbose)
     return model
 
 
 def bits_per_character(model: rr.Sequential) -> float:
     """Return how many bits the network needs for each character of the test text."""
     codes = encode(read()[1])
-    x = ONE_HOT[codes[np.newaxis, :-1]].astype(np.float32)
-    return rr.CrossEntropyLoss()(model.eval()(x)[0], codes[1:]) / math.log(2)
+    logits = model.eval()(codes[np.newaxis, :-1])
+    return rr.CrossEntropyLoss()(logits[0], codes[1:]) / math.log(2)
 
 
 def write(model: rr.Sequential, start: str, length: int, temperature: float, seed: int) -> str:
@@ -77,7 +77,7 @@ def write(model: rr.Sequential, start: str, length: int, temperature: float, see
     stream = model.stream()
     text = start
     for position in range(length + len(start) - 1):
-        logits = stream.step(ONE_HOT[encode(text[position])].astype(np.float32))[0]
+        logits = stream.step(encode(text[position]))[0]
         if position >= len(start) - 1:
             # The greatest of logits with such noise is a draw from their softmax.
             drawn = int(np.argmax(logits / temperature + rng.gumbel(size=logits.shape)))
