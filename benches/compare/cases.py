@@ -247,6 +247,13 @@ def _behaviour() -> Iterable[Row]:
         Case(Shape(20, 1, 8, 32)),
         {"one after the other": None},
     )
+    yield Comparison(
+        title,
+        "episodes in one call 128,8,16,64",
+        "episodes",
+        Case(Shape(128, 8, 16, 64)),
+        {"step by step": 3.0},
+    )
     yield Figure(
         title,
         "2 processes: least speed of one over its speed alone 5,1,8,32",

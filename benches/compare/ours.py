@@ -18,6 +18,9 @@ BUILD = rr.build_info()
 # Before anything sets it.
 DEFAULT_THREADS = rr.get_num_threads()
 
+# How often an episode ends and another begins.
+EPISODE_STEPS = 32
+
 SHARING_THREADS = 8
 SHARED_CALLS = 200
 
@@ -204,6 +207,34 @@ def _one_after_the_other(data: Data) -> Side:
     return Side(call, data.inputs, outputs)
 
 
+def _episodes(data: Data) -> Side:
+    """Sequences of several episodes, at whose starts the state is zero."""
+    layer = layer_of(data).eval()
+    resets = np.zeros(data.inputs[0].shape[:2], bool)
+    resets[::EPISODE_STEPS] = True
+
+    def call(x: NDArray[Any]) -> Any:
+        return layer(x, resets=resets)
+
+    return Side(call, data.inputs, lambda: named(*call(data.inputs[0])))
+
+
+def _episodes_step_by_step(data: Data) -> Side:
+    layer = layer_of(data).eval()
+
+    def call(x: NDArray[Any]) -> Any:
+        outputs = []
+        state = None
+        for step in range(len(x)):
+            if step % EPISODE_STEPS == 0:
+                state = None
+            y, state = layer(x[step : step + 1], state)
+            outputs.append(y)
+        return np.concatenate(outputs), state
+
+    return Side(call, data.inputs, lambda: named(*call(data.inputs[0])))
+
+
 BUILDERS: dict[str, Builders] = {
     "recurrust": {
         "inference": _inference,
@@ -218,6 +249,7 @@ BUILDERS: dict[str, Builders] = {
         "default threads": _on_threads(DEFAULT_THREADS, _inference),
         "shared": _shared,
         "option": _option,
+        "episodes": _episodes,
     },
     "dense call": {
         "ragged inference": _dense(_inference),
@@ -230,6 +262,7 @@ BUILDERS: dict[str, Builders] = {
         "default threads": _on_threads(1, _inference),
     },
     "one after the other": {"shared": _one_after_the_other},
+    "step by step": {"episodes": _episodes_step_by_step},
 }
 
 

@@ -14,6 +14,7 @@ _MODULES: Mapping[str, str] = {
     "plain layer": "ours",
     "one thread": "ours",
     "one after the other": "ours",
+    "step by step": "ours",
     "torch": "with_torch",
     "torch with fused Adam": "with_torch",
     "onnxruntime": "with_onnx",
