@@ -332,6 +332,10 @@ class LSTMCell(RecurrentCell[_Pair, _PairLike, _PairGradient]):
         hidden_size: int,
         *,
         bias: bool = True,
+        coupled: bool = False,
+        clip: float | None = None,
+        forget_bias: float | None = None,
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...
@@ -343,6 +347,10 @@ class PeepholeLSTMCell(RecurrentCell[_Pair, _PairLike, _PairGradient]):
         hidden_size: int,
         *,
         bias: bool = True,
+        coupled: bool = False,
+        clip: float | None = None,
+        forget_bias: float | None = None,
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...
@@ -354,6 +362,8 @@ class GRUCell(RecurrentCell[_Floats, ArrayLike, ArrayLike]):
         hidden_size: int,
         *,
         bias: bool = True,
+        clip: float | None = None,
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...
@@ -366,6 +376,8 @@ class RNNCell(RecurrentCell[_Floats, ArrayLike, ArrayLike]):
         *,
         bias: bool = True,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
+        clip: float | None = None,
+        init: _Init = "torch",
         dtype: _DtypeName = "float32",
         seed: int | None = None,
     ) -> Self: ...

@@ -8,14 +8,13 @@ use pyo3::types::{PyDict, PyTuple};
 use super::arrays::{self, Contiguous, Number, Rows};
 use super::initialization::InitialWeights;
 use super::module::Module;
-use super::options;
+use super::options::{self, Keywords};
 use super::stack::{
     self, AnyStack, OptionValue, RecurrentCache, StackElement, Typed, build, cache,
     states_to_numpy, typed_tape,
 };
 use crate::cells::CellKind;
 use crate::engine::Layout;
-use crate::float::Precision;
 use crate::layers::regularization::Rates;
 use crate::layers::stack::{Directions, MergeMode, Naming, StackConfig};
 use crate::lengths::Steps;
@@ -279,37 +278,31 @@ impl RecurrentCell {
     }
 }
 
+/// The keywords that every kind of cell has.
+pub const KEYWORDS: &[&str] = &["bias", "clip", "init", "dtype", "seed"];
+
 /// The base of a cell of one kind, and what is beneath it.
-pub fn cell(
+pub fn cell<'py>(
     cell: CellKind,
     states: &'static [&'static str],
-    [input_size, hidden_size]: [&Bound<'_, PyAny>; 2],
-    bias: Option<&Bound<'_, PyAny>>,
-    dtype: Option<&Bound<'_, PyAny>>,
-    seed: Option<&Bound<'_, PyAny>>,
+    [input_size, hidden_size]: [&Bound<'py, PyAny>; 2],
+    keywords: &Keywords<'py>,
 ) -> PyResult<PyClassInitializer<RecurrentCell>> {
     let config = StackConfig {
         cell,
         input_size: options::integer("input_size", input_size, 1)?,
         hidden_size: options::integer("hidden_size", hidden_size, 1)?,
         num_layers: 1,
-        bias: bias.map_or(Ok(true), |bias| options::boolean("bias", bias))?,
+        bias: keywords.boolean("bias", true)?,
         directions: Directions::Forward,
         merge_mode: MergeMode::Concat,
         return_sequences: false,
         naming: Naming::Cell,
     };
-    let precision = dtype.map_or(Ok(Precision::Single), options::precision)?;
-    let seed = seed.map(|seed| options::seed("seed", seed)).transpose()?;
-    let initial = InitialWeights::default();
-    let (stack, memory) = build(
-        input_size.py(),
-        config,
-        Rates::none(1),
-        precision,
-        &initial,
-        seed,
-    )?;
+    let (precision, seed) = (keywords.precision()?, keywords.seed()?);
+    let initial = InitialWeights::new(keywords, config.bias, precision)?;
+    let (py, rates) = (input_size.py(), Rates::none(1));
+    let (stack, memory) = build(py, config, rates, precision, &initial, seed)?;
     Ok(
         PyClassInitializer::from(Module::new(memory)).add_subclass(RecurrentCell {
             stack,

@@ -119,6 +119,10 @@ impl Gru {
 ///     Units, 1 or more.
 /// bias : bool, default True
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// clip : float or None, default None
+///     Limit of the pre-activations; positive.
+/// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
+///     Initial values of the parameters, as of ``GRU``.
 /// dtype : {"float32", "float64"}, default "float32"
 ///     Type of parameters and results.
 /// seed : int, optional
@@ -143,22 +147,17 @@ pub struct GruCell;
 #[pymethods]
 impl GruCell {
     #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, clip=None, init='torch', dtype='float32', seed=None)")]
     fn new(
         input_size: &Bound<'_, PyAny>,
         hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let base = cell::cell(
-            CellKind::Gru(cells::Gru::default()),
-            STATES,
-            [input_size, hidden_size],
-            bias,
-            dtype,
-            seed,
-        )?;
+        let keywords = Keywords::new("GRUCell", keywords, &[cell::KEYWORDS])?;
+        let kind = CellKind::Gru(cells::Gru {
+            clip: keywords.clip()?,
+        });
+        let base = cell::cell(kind, STATES, [input_size, hidden_size], &keywords)?;
         Ok(base.add_subclass(Self))
     }
 }

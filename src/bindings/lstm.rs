@@ -12,6 +12,19 @@ use crate::cells::{self, CellKind, Clip, CoupledLstm, LstmOptions, LstmVariant};
 /// Names of the states.
 const STATES: &[&str] = &["h", "c"];
 
+/// The keywords of one-step cells that others don't have.
+const OWN_OF_CELLS: &[&str] = &["coupled", "forget_bias"];
+
+/// The cell with these options: the plain one if there are none.
+fn kind(coupled: bool, peephole: bool, clip: Clip) -> CellKind {
+    let options = LstmOptions { peephole, clip };
+    match (coupled, options) {
+        (true, options) => CellKind::CoupledLstm(CoupledLstm { options }),
+        (false, options) if options == LstmOptions::default() => CellKind::Lstm(cells::Lstm),
+        (false, options) => CellKind::LstmVariant(LstmVariant { options }),
+    }
+}
+
 /// Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
 ///
 /// ``y, state = lstm(x, state=None, *, lengths=None, mask=None, resets=None)``; the arguments are
@@ -143,21 +156,11 @@ impl Lstm {
             ],
         )?;
         keywords.later("proj_size", 0)?;
-        let options = LstmOptions {
-            peephole: keywords.boolean("peephole", false)?,
-            clip: keywords.clip()?,
-        };
-        let cell = match (keywords.boolean("coupled", false)?, options) {
-            (true, options) => CellKind::CoupledLstm(CoupledLstm { options }),
-            (
-                false,
-                LstmOptions {
-                    peephole: false,
-                    clip: Clip(None),
-                },
-            ) => CellKind::Lstm(cells::Lstm),
-            (false, options) => CellKind::LstmVariant(LstmVariant { options }),
-        };
+        let (coupled, peephole) = (
+            keywords.boolean("coupled", false)?,
+            keywords.boolean("peephole", false)?,
+        );
+        let cell = kind(coupled, peephole, keywords.clip()?);
         let base = recurrent::layer(
             cell,
             STATES,
@@ -179,6 +182,14 @@ impl Lstm {
 ///     Units, 1 or more.
 /// bias : bool, default True
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// coupled : bool, default False
+///     Whether the forget gate is 1 - i; the weights then are (3H, .) in the order i, g, o.
+/// clip : float or None, default None
+///     Limit of the pre-activations; positive.
+/// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
+///     Initial values of the parameters, as of ``LSTM``.
+/// forget_bias : float, optional
+///     What the forget gate's quarter of ``bias_ih`` starts with, and that of ``bias_hh`` with zero.
 /// dtype : {"float32", "float64"}, default "float32"
 ///     Type of parameters and results.
 /// seed : int, optional
@@ -203,22 +214,15 @@ pub struct LstmCell;
 #[pymethods]
 impl LstmCell {
     #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, coupled=False, clip=None, forget_bias=None, init='torch', dtype='float32', seed=None)")]
     fn new(
         input_size: &Bound<'_, PyAny>,
         hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let base = cell::cell(
-            CellKind::Lstm(cells::Lstm),
-            STATES,
-            [input_size, hidden_size],
-            bias,
-            dtype,
-            seed,
-        )?;
+        let keywords = Keywords::new("LSTMCell", keywords, &[cell::KEYWORDS, OWN_OF_CELLS])?;
+        let kind = kind(keywords.boolean("coupled", false)?, false, keywords.clip()?);
+        let base = cell::cell(kind, STATES, [input_size, hidden_size], &keywords)?;
         Ok(base.add_subclass(Self))
     }
 }
@@ -236,6 +240,14 @@ impl LstmCell {
 ///     Units, 1 or more.
 /// bias : bool, default True
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// coupled : bool, default False
+///     Whether the forget gate is 1 - i; the weights then are (3H, .) in the order i, g, o.
+/// clip : float or None, default None
+///     Limit of the pre-activations; positive.
+/// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
+///     Initial values of the parameters, as of ``LSTM``.
+/// forget_bias : float, optional
+///     What the forget gate's quarter of ``bias_ih`` starts with, and that of ``bias_hh`` with zero.
 /// dtype : {"float32", "float64"}, default "float32"
 ///     Type of parameters and results.
 /// seed : int, optional
@@ -259,20 +271,19 @@ pub struct PeepholeLstmCell;
 #[pymethods]
 impl PeepholeLstmCell {
     #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, dtype='float32', seed=None)")]
+    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, coupled=False, clip=None, forget_bias=None, init='torch', dtype='float32', seed=None)")]
     fn new(
         input_size: &Bound<'_, PyAny>,
         hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let options = LstmOptions {
-            peephole: true,
-            clip: Clip(None),
-        };
-        let kind = CellKind::LstmVariant(LstmVariant { options });
-        let base = cell::cell(kind, STATES, [input_size, hidden_size], bias, dtype, seed)?;
+        let keywords = Keywords::new(
+            "PeepholeLSTMCell",
+            keywords,
+            &[cell::KEYWORDS, OWN_OF_CELLS],
+        )?;
+        let kind = kind(keywords.boolean("coupled", false)?, true, keywords.clip()?);
+        let base = cell::cell(kind, STATES, [input_size, hidden_size], &keywords)?;
         Ok(base.add_subclass(Self))
     }
 }

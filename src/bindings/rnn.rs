@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::cell::{self, RecurrentCell};
-use super::options::{self, Keywords};
+use super::options::Keywords;
 use super::recurrent::{self, KEYWORDS, RecurrentLayer};
 use super::regularization;
 use crate::cells::{CellKind, Clip, Nonlinearity, Rnn as Cell};
@@ -126,6 +126,10 @@ impl Rnn {
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
 /// nonlinearity : {"tanh", "relu"}, default "tanh"
 ///     What is made of the sum.
+/// clip : float or None, default None
+///     Limit of the pre-activations; positive.
+/// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
+///     Initial values of the parameters, as of ``RNN``.
 /// dtype : {"float32", "float64"}, default "float32"
 ///     Type of parameters and results.
 /// seed : int, optional
@@ -150,26 +154,16 @@ pub struct RnnCell;
 #[pymethods]
 impl RnnCell {
     #[new]
-    #[pyo3(signature = (input_size, hidden_size, *, bias = None, nonlinearity = None, dtype = None, seed = None), text_signature = "(input_size, hidden_size, *, bias=True, nonlinearity='tanh', dtype='float32', seed=None)")]
+    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, nonlinearity='tanh', clip=None, init='torch', dtype='float32', seed=None)")]
     fn new(
         input_size: &Bound<'_, PyAny>,
         hidden_size: &Bound<'_, PyAny>,
-        bias: Option<&Bound<'_, PyAny>>,
-        nonlinearity: Option<&Bound<'_, PyAny>>,
-        dtype: Option<&Bound<'_, PyAny>>,
-        seed: Option<&Bound<'_, PyAny>>,
+        keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let nonlinearity = nonlinearity.map_or(Ok(0), |name| {
-            options::choice("nonlinearity", name, &NONLINEARITY_NAMES)
-        })?;
-        let base = cell::cell(
-            kind(nonlinearity, Clip::default()),
-            STATES,
-            [input_size, hidden_size],
-            bias,
-            dtype,
-            seed,
-        )?;
+        let keywords = Keywords::new("RNNCell", keywords, &[cell::KEYWORDS, &["nonlinearity"]])?;
+        let nonlinearity = keywords.choice("nonlinearity", &NONLINEARITY_NAMES)?;
+        let kind = kind(nonlinearity, keywords.clip()?);
+        let base = cell::cell(kind, STATES, [input_size, hidden_size], &keywords)?;
         Ok(base.add_subclass(Self))
     }
 }
