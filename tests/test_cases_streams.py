@@ -60,7 +60,7 @@ def test_u77_another_number_of_rows_in_the_middle(kind: str, rng: np.random.Gene
     stream.step(x[0])
     state = stream.state
     for rows in (1, 31, 0):
-        with pytest.raises(ValueError, match=rf"x: expected shape \(32, 3\), got \({rows}, 3\)"):
+        with pytest.raises(ValueError, match=rf"x: expected shape \(32, 3\) .*, got \({rows}, 3\)"):
             stream.step(x[1, :rows])
         with pytest.raises(ValueError, match=rf"h: expected shape \(2, {rows}, 5\), got \(2, 32"):
             layer(x[:, :rows], state)
