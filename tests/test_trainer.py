@@ -320,6 +320,138 @@ class TestLayouts:
         np.testing.assert_array_equal(whole, trainer.model.eval()(x))
 
 
+class OwnLayer:
+    """A layer of the user's without parameters, made of two functions."""
+
+    def __init__(self, function, derivative):
+        self.training = True
+        self._function, self._derivative = function, derivative
+
+    def __call__(self, x):
+        return self._function(x)
+
+    def forward_with_cache(self, x):
+        return self(x), x.shape
+
+    def backward(self, dy, *, cache):
+        return self._derivative(dy, cache)
+
+    def named_parameters(self):
+        return iter(())
+
+    def train(self):
+        self.training = True
+        return self
+
+    def eval(self):
+        self.training = False
+        return self
+
+
+def reshaped(*shape):
+    """Return a layer that gives every sample another shape."""
+    return OwnLayer(lambda x: x.reshape(len(x), *shape), lambda dy, cache: dy.reshape(cache))
+
+
+def last_step():
+    """Return a layer that keeps the last step as if it were three."""
+
+    def derivative(dy, shape):
+        dx = np.zeros(shape, dy.dtype)
+        dx[:, -1] = dy[..., 0]
+        return dx
+
+    return OwnLayer(lambda x: x[:, -1][..., np.newaxis], derivative)
+
+
+class TestWhetherOutputsBelongToSteps:
+    """Outputs may have as many entries as there are steps, and yet be others."""
+
+    ragged = tuple(np.full((steps, 2), 0.1 * steps) for steps in (1, 3, 2, 5))
+
+    def test_an_output_for_the_sample_is_whole_in_every_batch(self):
+        trainer = make_trainer(rr.Sequential(*network("last", outputs=3), reshaped(3, 1)))
+        alone = trainer.predict(self.ragged[:3])
+        np.testing.assert_array_equal(trainer.predict(self.ragged, batch_size=3)[:3], alone)
+        assert (alone != 0).all()
+
+    def test_no_output_for_the_sample_is_left_out_of_the_loss(self):
+        trainer = make_trainer(rr.Sequential(*network("last", outputs=3), reshaped(3, 1)))
+        y = np.arange(12.0).reshape(4, 3, 1)
+        expected = np.square(trainer.predict(self.ragged) - y).mean()
+        for batch_size in (1, 3, 4):
+            loss = trainer.evaluate(self.ragged, y, batch_size=batch_size)["loss"]
+            assert loss == pytest.approx(expected, rel=1e-12)
+            shown = trainer.fit(
+                self.ragged, y, epochs=1, batch_size=batch_size, shuffle=False, verbose=0
+            )
+            assert shown["loss"] == pytest.approx([expected], rel=1e-12)
+
+    def test_one_array_of_targets_tells_what_a_layer_of_the_users_does(self):
+        x = [np.full((steps, 2), 0.1 * steps) for steps in (1, 3, 2)]
+        y = np.arange(9.0).reshape(3, 3, 1)
+        model = network(outputs=3)
+        trainer = make_trainer(rr.Sequential(*model, last_step()))
+        expected = np.square(
+            model.eval()(
+                np.stack([np.pad(one, ((0, 3 - len(one)), (0, 0))) for one in x]),
+                np.array([1, 3, 2]),
+            )[:, -1, :, np.newaxis]
+            - y
+        ).mean()
+        assert trainer.evaluate(x, y)["loss"] == pytest.approx(expected, rel=1e-12)
+
+    def test_outputs_that_do_not_go_together_are_refused(self):
+        trainer = make_trainer(rr.Sequential(*network(outputs=3), last_step()))
+        with pytest.raises(rr.ShapeError, match="return_sequences = False"):
+            trainer.predict(self.ragged, batch_size=3)
+        layer = last_step()
+        layer.return_sequences = False
+        trainer = make_trainer(rr.Sequential(*network(outputs=3), layer))
+        assert trainer.predict(self.ragged, batch_size=3).shape == (4, 3, 1)
+
+    def test_targets_of_steps_mask_outputs_without_an_axis_of_features(self):
+        squeeze = OwnLayer(lambda x: x[..., 0], lambda dy, cache: dy[..., np.newaxis])
+        y = [np.arange(float(len(one))) for one in self.ragged]
+        expected = make_trainer().evaluate(self.ragged, [one[:, np.newaxis] for one in y])
+        for batch_first in (True, False):
+            model = rr.Sequential(*network(batch_first=batch_first), squeeze)
+            got = make_trainer(model).evaluate(self.ragged, y)
+            assert got["loss"] == pytest.approx(expected["loss"], rel=1e-12)
+
+    @pytest.mark.parametrize("steps", [4, 5])
+    def test_a_decoders_steps_are_not_those_of_the_inputs(self, steps):
+        x, _ = arrays()
+        y = np.arange(7.0 * steps).reshape(7, steps, 1)
+        lengths = np.array([5, 3, 1, 1, 5, 2, 4])
+        repeat = OwnLayer(
+            lambda h: np.repeat(h[:, np.newaxis], steps, axis=1), lambda dy, cache: dy.sum(axis=1)
+        )
+
+        def model():
+            options = {"batch_first": True, "dtype": "float64"}
+            return rr.Sequential(
+                rr.LSTM(2, 4, return_sequences=False, seed=1, **options),
+                repeat,
+                Unaware(rr.LSTM(4, 4, seed=2, **options)),
+                rr.Linear(4, 1, seed=3, dtype="float64"),
+            )
+
+        class Unaware(OwnLayer):
+            """A decoder to which the lengths of the inputs say nothing."""
+
+            return_sequences = True
+
+            def __init__(self, layer):
+                super().__init__(lambda h: layer(h)[0], None)
+
+        trainer = make_trainer(model())
+        pred = trainer.predict(x, lengths=lengths)
+        assert (pred != 0).all()
+        loss = trainer.evaluate(x, y, lengths=lengths)["loss"]
+        assert loss == pytest.approx(np.square(pred - y).mean(), rel=1e-12)
+
+
 class TestBadData:
     @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_step"])
     def test_u75_no_samples(self, method):

@@ -17,7 +17,7 @@ from recurrust._arguments import (
     require_seed,
 )
 from recurrust.callbacks import LinePrinter, ProgressBar
-from recurrust.exceptions import ConfigError, StateError
+from recurrust.exceptions import ConfigError, ShapeError, StateError
 from recurrust.history import History
 from recurrust.metrics import named_metrics
 from recurrust.sequential import Layer, Sequential
@@ -235,6 +235,13 @@ class Trainer:
             at a time.
         y : array_like or list of array_like, optional
             Targets, samples on axis 0, in the shape that the loss wants.
+
+            Where the model has an output for every step, steps past a sample's length don't
+            count. It has if no layer has `return_sequences=False` and the outputs have the steps
+            of the inputs on their second axis of three or more. A layer of your own that gives
+            the steps up must have an attribute `return_sequences = False`. With layers of your
+            own, targets of inputs of different lengths tell as well: a list of sequences belongs
+            to the steps, one array to the samples.
         epochs : int
             How many further epochs to train, at least 1; 0 will do to end a run that was saved
             after its last epoch.
@@ -403,6 +410,16 @@ class Trainer:
                     if per_step:
                         shape[1] = samples.sample_shape[0]
                     result = np.zeros(shape, dtype=pred.dtype)
+                    first_per_step = per_step
+                if per_step != first_per_step or (
+                    not per_step and pred.shape[1:] != result.shape[1:]
+                ):
+                    raise ShapeError(
+                        "the outputs of batches don't go together: one has shape "
+                        f"{pred.shape}, but {result.shape[1:]} was expected after the samples. "
+                        "A layer of your own that gives up the steps must have "
+                        "return_sequences = False, one that keeps them must keep the features' axis"
+                    )
                 if per_step:
                     result[rows, : pred.shape[1]] = pred
                 else:

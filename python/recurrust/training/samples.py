@@ -30,6 +30,8 @@ class Batch:
     y: NDArray[Any] | None
     lengths: NDArray[np.int64] | None
     sample_weight: NDArray[Any] | None
+    # Whether ragged inputs have a target for every step, or one for all; None for other inputs.
+    stepwise: bool | None = None
 
     @property
     def valid_steps(self) -> NDArray[np.bool_]:
@@ -56,7 +58,7 @@ class Batch:
                     return
             if weight is not None and weight.ndim > 1 and weight.shape[1] == total:
                 weight = weight[:, part]
-            yield Batch(x, self.y[:, part], lengths, weight)
+            yield Batch(x, self.y[:, part], lengths, weight, self.stepwise)
 
 
 class Samples:
@@ -165,7 +167,8 @@ class Samples:
             weight = self.sample_weight[rows].astype(self._dtype, copy=False)
             if isinstance(self.x, list) and weight.ndim > 1:
                 weight = weight[:, : x.shape[1]]
-        return Batch(x, y, lengths, weight)
+        ragged = isinstance(self.x, list) and y is not None
+        return Batch(x, y, lengths, weight, isinstance(self.y, list) if ragged else None)
 
     @staticmethod
     def _gather(
