@@ -567,6 +567,27 @@ class TestBadData:
         got = make_trainer(lr=0.1).fit(x, y, lengths=lengths, epochs=2, verbose=0)["loss"]
         assert got == expected
 
+    def test_batches_where_arrays_are_needed(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        for targets in ([(x, y), (x[:3], y[:3])], iter([(x, y)])):
+            with pytest.raises(rr.DtypeError, match="y is missing: arrays with targets"):
+                trainer.evaluate(targets, None)
+        with pytest.raises(rr.DtypeError, match="y is missing"):
+            trainer.train_step(x, None)
+        for validation in ((x, None), {"x": x, "y": None}):
+            with pytest.raises(rr.DtypeError, match="y is missing"):
+                trainer.fit(x, y, validation_data=validation, epochs=1, verbose=0)
+        with pytest.raises(rr.ShapeError, match=r"x\[0\] must be one array"):
+            trainer.predict([(x, y[:3]), (x[:3], y[:3])])
+        assert trainer.epoch == 0
+
+    def test_weights_of_different_lengths(self):
+        x, y = arrays(2, 3)
+        weights = [[1.0], [1.0, 2.0, 3.0]]
+        with pytest.raises(rr.ShapeError, match=r"sample_weight must be one array.*pad_sequences"):
+            make_trainer().fit([x[0, :1], x[1]], [y[0, :1], y[1]], epochs=1, sample_weight=weights)
+
 
 class TestAveraging:
     """The loss of an epoch or data set is that of all its elements, however it is cut."""
@@ -619,6 +640,25 @@ class TestAveraging:
         expected = (weights * valid * squares).sum() / (weights * valid).sum()
         options = {"sample_weight": weights, "lengths": self.lengths}
         for value in self.losses(trainer, x, y, **options):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("kind", ["last", "sequence"])
+    def test_weights_of_sequences_of_different_lengths(self, kind):
+        """They are shaped like the unreduced loss, however short the sequences of a batch are."""
+        x, y = arrays(outputs=4 if kind == "last" else 1, kind=kind)
+        lengths = [1, 2, 1, 3, 2, 3, 5]
+        ragged = [sequence[:steps] for sequence, steps in zip(x, lengths, strict=True)]
+        trainer = make_trainer(network(kind, outputs=y.shape[-1]))
+        weights = np.random.default_rng(1).uniform(size=(7, y.shape[-1] if kind == "last" else 5))
+        squares = (trainer.predict(ragged) - y) ** 2
+        valid = np.ones((7, 4))
+        targets = y
+        if kind == "sequence":
+            squares = squares[..., 0]
+            valid = np.arange(5) < np.array(lengths)[:, np.newaxis]
+            targets = [one[:steps] for one, steps in zip(y, lengths, strict=True)]
+        expected = (weights * valid * squares).sum() / (weights * valid).sum()
+        for value in self.losses(trainer, ragged, targets, sample_weight=weights):
             assert value == pytest.approx(expected, rel=1e-12)
 
     @pytest.mark.parametrize("ragged", [False, True])

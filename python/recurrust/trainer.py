@@ -25,6 +25,7 @@ from recurrust.training.arguments import (
     callbacks_of,
     require_shared_parameters,
     require_split,
+    require_targets,
     require_windows,
     scheduler_of,
     seed_from_stream,
@@ -367,6 +368,7 @@ class Trainer:
             If there is no sample, numbers of samples or steps differ, or a shape doesn't fit.
         """
         batch_size = require_integer("batch_size", batch_size, 1)
+        require_targets(y)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         with modes_restored(self.network):
             return evaluate(self.network, self.loss, self.metrics, samples, batch_size)
@@ -456,6 +458,7 @@ class Trainer:
         NonFiniteError
             If the loss or a gradient is not finite (unless `on_nonfinite` is "skip").
         """
+        require_targets(y)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         run = Run({})
         with modes_restored(self.network):

@@ -109,7 +109,13 @@ class Samples:
         if len(self.x) == 0:
             raise ShapeError("x has no samples")
         self.y = None if y is None else _as_samples(y, "y")
-        self.sample_weight = None if sample_weight is None else np.atleast_1d(sample_weight)
+        try:
+            self.sample_weight = None if sample_weight is None else np.atleast_1d(sample_weight)
+        except ValueError as error:  # sequences of different lengths
+            raise ShapeError(
+                "sample_weight must be one array of shape (samples,), (samples, steps) or that of "
+                "the unreduced loss; pad weights of steps with recurrust.data.pad_sequences"
+            ) from error
         if self.sample_weight is not None and self.sample_weight.dtype.kind not in "fiub":
             raise DtypeError(
                 f"sample_weight must hold real numbers, got dtype {self.sample_weight.dtype}"
@@ -165,7 +171,7 @@ class Samples:
         weight = None
         if self.sample_weight is not None:
             weight = self.sample_weight[rows].astype(self._dtype, copy=False)
-            if isinstance(self.x, list) and weight.ndim > 1:
+            if isinstance(self.y, list) and weight.ndim > 1:  # one for each step of the longest
                 weight = weight[:, : x.shape[1]]
         ragged = isinstance(self.x, list) and y is not None
         return Batch(x, y, lengths, weight, isinstance(self.y, list) if ragged else None)
@@ -263,7 +269,15 @@ def _as_samples(data: Any, name: str) -> NDArray[Any] | list[NDArray[Any]]:
             f"{name} must hold numbers, got dtype object (a table of mixed columns?): "
             "convert it to one numeric dtype"
         )
-    sequences = [np.asarray(sequence) for sequence in data]
+    sequences = []
+    for index, sequence in enumerate(data):
+        try:
+            sequences.append(np.asarray(sequence))
+        except ValueError as error:  # different lengths again
+            raise ShapeError(
+                f"{name}[{index}] must be one array of shape (steps, ...), but its own entries "
+                "have different shapes"
+            ) from error
     for index, sequence in enumerate(sequences):
         if sequence.dtype.kind not in "fiub":
             raise DtypeError(f"{name}[{index}] must hold real numbers, got {sequence.dtype}")
