@@ -21,6 +21,7 @@ from recurrust.exceptions import ConfigError, ShapeError, StateError
 from recurrust.history import History
 from recurrust.metrics import named_metrics
 from recurrust.sequential import Layer, Sequential
+from recurrust.serialization import checkpoint_metadata
 from recurrust.training.arguments import (
     callbacks_of,
     require_shared_parameters,
@@ -505,14 +506,15 @@ class Trainer:
         See Also
         --------
         load_checkpoint : Go on from such a file.
-        recurrust.save : Write a model alone, in a form that describes its layers.
+        recurrust.load : Read the model alone, to use it.
+        recurrust.save : Write a model alone.
         """
         if self._stepping:
             raise StateError(
                 "save_checkpoint can't be called in the middle of a training step: call it in "
                 "on_batch_end or on_epoch_end of a callback"
             )
-        write_state(path, capture(self))
+        write_state(path, capture(self), checkpoint_metadata(self.model))
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Go on from where `save_checkpoint` was called.
