@@ -135,6 +135,10 @@ class TestPadSequences:
         with pytest.raises(ShapeError, match="empty"):
             data.pad_sequences([])
 
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="sequence 1 must be one array, but its entries have"):
+            data.pad_sequences([[[1.0, 2.0]], [[1.0, 2.0], [3.0]]])
+
     def test_different_features(self):
         with pytest.raises(ShapeError, match=r"sequence 1 has shape \(4, 3\)"):
             data.pad_sequences([np.zeros((4, 2)), np.zeros((4, 3))])
@@ -147,6 +151,10 @@ class TestPadSequences:
 
 
 class TestSplit:
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="array 1 must be one array, but its entries have"):
+            data.train_test_split_time([1, 2], [[1.0], [1.0, 2.0]])
+
     def test_fraction_and_count_keep_the_order(self):
         x = np.arange(10).reshape(10, 1)
         y = np.arange(10) * 2
@@ -234,6 +242,10 @@ class TestCheckFinite:
         data.check_finite(values, lengths=[2, 3])
         with pytest.raises(NonFiniteError, match="row 0, step 2, column 0"):
             data.check_finite(values, lengths=[3, 3])
+
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="x must be one array, but its entries have different"):
+            data.check_finite([[1.0], [1.0, 2.0]], "x")
 
     def test_integers_pass_and_text_does_not(self):
         data.check_finite(np.arange(3))

@@ -557,6 +557,32 @@ class TestBadData:
         with pytest.raises(rr.NonFiniteError, match=r"^x is nan at row 1, step 2, column 0"):
             trainer.fit(ragged, [y[0], y[1, :3]], epochs=1, verbose=0)
 
+    def test_what_overflows_in_the_models_dtype_is_named(self):
+        x, y = arrays()
+        trainer = make_trainer(network(dtype="float32"))
+        large = x.copy()
+        large[4, 3, 1] = 1e300
+        text = (
+            r"^{}x is 1e\+300 at row 4, step 3, column 1, beyond the range of the model's float32$"
+        )
+        with pytest.raises(rr.NonFiniteError, match=text.format("")):
+            trainer.fit(large, y, epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=text.format("")):
+            trainer.fit([*large, x[0, :2]], [*y, y[0, :2]], epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=text.format("validation ")):
+            trainer.fit(x, y, validation_data=(large, y), epochs=1, verbose=0)
+        with pytest.raises(
+            rr.NonFiniteError, match=r"^y is -1e\+39 at row 0, step 0, column 0, bey"
+        ):
+            trainer.fit(x, np.full_like(y, -1e39), epochs=1, verbose=0)
+        # The largest of float32 is within its range, also where it takes rounding to get there.
+        x[0, 0, 0] = np.nextafter(np.float64(np.finfo(np.float32).max), np.inf)
+        trainer.fit(x, y, epochs=1, verbose=0)
+        # Padding is not looked at, and float64 holds more.
+        with np.errstate(over="ignore"):
+            trainer.fit(large, y, epochs=1, verbose=0, lengths=[5, 5, 5, 5, 3, 5, 5])
+        make_trainer().fit(large, y, epochs=1, verbose=0)
+
     def test_padding_may_hold_anything(self):
         x, y = arrays()
         lengths = np.array([5, 3, 0, 1, 5, 2, 4])

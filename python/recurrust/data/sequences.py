@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrust._arguments import is_integer, require_integer, require_real
+from recurrust._arguments import is_integer, require_array, require_integer, require_real
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def windows(
     """
     for name, value in (("window", window), ("horizon", horizon), ("stride", stride)):
         require_integer(name, value, 1)
-    array = np.asarray(series)
+    array = require_array("series", series)
     if array.ndim not in (1, 2):
         raise ShapeError(
             f"series must have shape (steps,) or (steps, features), got shape {array.shape}"
@@ -122,7 +122,9 @@ def pad_sequences(
     >>> lengths
     array([3, 1])
     """
-    arrays = [np.asarray(sequence) for sequence in sequences]
+    arrays = [
+        require_array(f"sequence {index}", sequence) for index, sequence in enumerate(sequences)
+    ]
     if not arrays:
         raise ShapeError("sequences is empty: at least one sequence is needed")
     for index, array in enumerate(arrays):
@@ -172,7 +174,7 @@ def train_test_split_time(
     DtypeError
         If `test_size` is no number or `gap` no integer.
     ShapeError
-        If the arrays differ in their number of entries.
+        If the arrays differ in their number of entries, or the entries of one in their shape.
 
     Examples
     --------
@@ -180,7 +182,7 @@ def train_test_split_time(
     >>> past, future
     (array([1, 2, 3]), array([4, 5]))
     """
-    converted = [np.asarray(array) for array in arrays]
+    converted = [require_array(f"array {index}", array) for index, array in enumerate(arrays)]
     if not converted:
         raise ConfigError("at least one array to split is needed")
     counts = [len(array) if array.ndim else 0 for array in converted]

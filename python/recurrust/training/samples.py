@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from recurrust import _core
-from recurrust.data import check_finite, nonfinite_error, pad_sequences
+from recurrust.data import pad_sequences, require_finite
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Samples:
         return part
 
     def check_finite(self, prefix: str = "") -> None:
-        """Raise `NonFiniteError` where inputs, targets or weights are not finite.
+        """Raise `NonFiniteError` where inputs, targets or weights are not finite for the network.
 
         Steps past a sample's length are not looked at.
         """
@@ -210,13 +210,11 @@ class Samples:
             label = prefix + name
             if isinstance(values, list):
                 for row, sequence in enumerate(values):
-                    fine = np.isfinite(sequence)
-                    if not fine.all():
-                        place = np.unravel_index(int(np.argmin(fine)), fine.shape)
-                        raise nonfinite_error(label, sequence[place], (row, *map(int, place)))
+                    require_finite(sequence, label, dtype=self._dtype, row=row)
                 continue
             per_step = values.ndim > 1 and values.shape[1:2] == self.sample_shape[:1]
-            check_finite(values, label, lengths=self.lengths if per_step else None)
+            lengths = self.lengths if per_step else None
+            require_finite(values, label, lengths=lengths, dtype=self._dtype)
 
 
 def samples_for(
