@@ -264,7 +264,8 @@ class Trainer:
         sample_weight : array_like, optional
             Shape (samples,), (samples, steps) or that of the unreduced loss.
         verbose : {0, 1, 2}, default 1
-            Show nothing, a progress bar (needs tqdm, else as 2), or a line per epoch.
+            Show nothing, a progress bar (needs tqdm, else as 2), or a line per epoch. A
+            `ProgressBar` among the callbacks is shown in any case, and then alone.
         check_finite : bool, default True
             Whether to look for values that are not finite before training starts; in given
             batches, before each is used.
@@ -321,10 +322,9 @@ class Trainer:
         if check_finite and validation is not None:
             validation.check_finite("validation ")
         callbacks = list(self.callbacks)
-        if verbose == 1 and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(ProgressBar())
-        elif verbose == 2:
-            callbacks.append(LinePrinter())
+        shown = any(isinstance(callback, LinePrinter) for callback in callbacks)
+        if verbose > 0 and not shown:
+            callbacks.append(ProgressBar() if verbose == 1 else LinePrinter())
         names = self._quantities(validation is not None)
         with under_way(self, batches, names, callbacks, epochs) as run:
             train(self, run, batches, validation, callbacks, epochs=epochs, batch_size=batch_size)

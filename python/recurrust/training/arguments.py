@@ -42,8 +42,15 @@ def callbacks_of(callbacks: Any) -> tuple[Callback, ...]:
     if not isinstance(callbacks, Iterable):
         raise DtypeError(f"callbacks must be a list of callbacks, got {callbacks!r:.80}")
     listed = tuple(callbacks)
+    seen: dict[int, int] = {}
     for index, callback in enumerate(listed):
         require_object(f"callbacks[{index}]", callback, _HOOKS, "rr.EarlyStopping()")
+        first = seen.setdefault(id(callback), index)
+        if first != index:
+            raise ConfigError(
+                f"callbacks[{first}] and callbacks[{index}] are the same object, which would count "
+                "everything twice"
+            )
     return listed
 
 
