@@ -780,6 +780,25 @@ class TestAveraging:
         for name, array in trainer.network.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    def test_a_mean_of_nothing_counts_for_nothing(self):
+        """A loss of the user's may make NaN of a batch without any valid step."""
+
+        class Mean:
+            def __call__(self, pred, target, mask):
+                with np.errstate(invalid="ignore"):
+                    return np.square((pred - target)[mask]).sum() / np.float64(mask.sum())
+
+            def value_and_grad(self, pred, target, mask):
+                raise NotImplementedError
+
+        x, y = arrays()
+        lengths = np.array([5, 3, 0, 1, 0, 0, 4])
+        expected = make_trainer().evaluate(x, y, lengths=lengths)["loss"]
+        for batch_size in (1, 2, 7):
+            trainer = make_trainer(loss=Mean())
+            got = trainer.evaluate(x, y, lengths=lengths, batch_size=batch_size)["loss"]
+            assert got == pytest.approx(expected, rel=1e-12)
+
 
 class TestMetrics:
     def test_metrics_see_all_valid_elements_at_once(self):
@@ -826,6 +845,18 @@ class TestValidation:
         assert set(trained[:, 0, 0]) == set(x[:7, 0, 0])
         np.testing.assert_array_equal(validated, np.concatenate([x[7:], x[7:]]))
         assert history["val_loss"][0] == pytest.approx(trainer.evaluate(x[7:], y[7:])["loss"])
+
+    @pytest.mark.parametrize(
+        ("samples", "split", "first"), [(10, 0.9, 1), (10, 0.7, 3), (7, 0.3, 4)]
+    )
+    def test_split_is_rounded_up_but_not_for_want_of_digits(self, samples, split, first):
+        """10 * (1 - 0.9) is a little less than 1."""
+        x, y = arrays(samples)
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(recorder, *network()))
+        trainer.fit(x, y, epochs=1, validation_split=split, shuffle=False, verbose=0)
+        seen = [batch for batch, training in recorder.seen if training]
+        np.testing.assert_array_equal(np.concatenate(seen), x[:first])
 
     def test_split_takes_lengths_and_weights_along(self):
         x, y = arrays(10)
@@ -1480,6 +1511,25 @@ class TestHistory:
         assert frame.index.tolist() == [1, 2, 3]
         assert frame["val_loss"].tolist() == history["val_loss"]
         assert frame.columns.tolist() == list(history)
+
+    @pytest.mark.parametrize(
+        ("loss", "val_loss", "scale"),
+        [
+            ([20.5, 1.0], [2.0, 2.0], "log"),
+            ([2.0, 1.0], [20.5, 2.0], "log"),
+            ([19.5, 1.0], [2.0, 2.0], "linear"),
+            ([20.5, 1.0], [0.0, 2.0], "linear"),
+            ([20.5, -1.0], [2.0, 2.0], "linear"),
+        ],
+    )
+    def test_losses_of_many_magnitudes_have_a_logarithmic_axis(
+        self, tmp_path, loss, val_loss, scale
+    ):
+        history = rr.History(["loss", "mean", "val_loss"])
+        for epoch, (value, other) in enumerate(zip(loss, val_loss, strict=True), 1):
+            history.append(epoch, {"loss": value, "mean": 10.0**epoch, "val_loss": other})
+        losses, metric = history.plot(tmp_path / "curves.png").axes
+        assert (losses.get_yscale(), metric.get_yscale()) == (scale, "linear")
 
     def test_plot(self, tmp_path):
         from matplotlib import pyplot as plt
