@@ -425,6 +425,13 @@ class TestLearningRateMonitor:
 
 
 class TestHooks:
+    def test_the_same_callback_twice_is_refused(self):
+        one, other = rr.LearningRateMonitor(), rr.LearningRateMonitor()
+        make_trainer([one, other])
+        text = r"callbacks\[0\] and callbacks\[2\] are the same object"
+        with pytest.raises(rr.ConfigError, match=text):
+            make_trainer([one, other, one])
+
     def test_order_and_arguments(self):
         calls = []
 
@@ -507,9 +514,37 @@ class TestProgress:
         assert f"loss={history['loss'][-1]:.4g}" in shown.err
         assert shown.out == ""
 
-    def test_one_bar_is_enough(self, capsys):
-        make_trainer([rr.ProgressBar()]).fit(*problem(), epochs=1, verbose=1)
-        assert capsys.readouterr().err.count("\n") == 1
+    @pytest.mark.parametrize("verbose", [0, 1, 2])
+    def test_what_is_among_the_callbacks_is_shown_alone(self, capsys, verbose):
+        make_trainer([rr.ProgressBar()]).fit(*problem(), epochs=1, verbose=verbose)
+        shown = capsys.readouterr()
+        assert shown.err.count("\n") == 1
+        assert shown.out == ""
+        make_trainer([LinePrinter()]).fit(*problem(), epochs=1, verbose=verbose)
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        assert shown.out.count("\n") == 1
+
+    def test_no_epoch_that_was_over_is_shown_again(self, capsys, tmp_path):
+        """Callbacks that have not heard of an epoch are told; whoever shows it wasn't there."""
+        heard = []
+        second = {"on_epoch_end": lambda trainer, epoch, values: heard.append(epoch)}
+
+        def trainer():
+            saving = rr.LambdaCallback(
+                on_epoch_end=lambda trainer, epoch, values: trainer.save_checkpoint(
+                    tmp_path / str(epoch)
+                )
+            )
+            return make_trainer([saving, rr.LambdaCallback(**second)])
+
+        trainer().fit(*problem(), epochs=1, verbose=0)
+        resumed = trainer()
+        resumed.load_checkpoint(tmp_path / "1")
+        resumed.fit(*problem(), epochs=1, verbose=2)
+        assert heard == [1, 1, 2]
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split("  ")[0] for line in lines] == ["epoch 2/2"]
 
     def test_lines_without_tqdm(self, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "tqdm.auto", None)

@@ -385,8 +385,44 @@ class TestRefusal:
         with pytest.raises(OSError, match=r"irectory|file"):
             trainer.load_checkpoint(tmp_path)
 
-    def test_a_checkpoint_is_no_model(self, saved):
-        with pytest.raises(rr.FileFormatError, match="does not hold a model"):
+    def test_a_checkpoint_holds_its_model(self, tmp_path):
+        x, y = arrays()
+        best = rr.ModelCheckpoint(tmp_path / "best", "loss")
+        trainer = build(layers=[rr.Dropout(0.5)], callbacks=[best, Remembering()])
+        trainer.fit(x, y, epochs=2, verbose=0)
+        trainer.save_checkpoint(tmp_path / "end")
+        model = rr.load(tmp_path / "end")
+        assert not model.training
+        assert [type(layer) for layer in model] == [type(layer) for layer in trainer.model]
+        np.testing.assert_array_equal(model(x), trainer.predict(x))
+        trainer.load_checkpoint(tmp_path / "best")
+        np.testing.assert_array_equal(rr.load(tmp_path / "best")(x), trainer.predict(x))
+        assert rr.load_scalers(tmp_path / "best") == {}
+
+    def test_a_model_that_is_one_layer_stays_one(self, tmp_path):
+        model = rr.Linear(2, 1, seed=0)
+        trainer = rr.Trainer(model, rr.MSELoss(), rr.SGD(model.parameters(), lr=0.1))
+        trainer.save_checkpoint(tmp_path / "layer")
+        loaded = rr.load(tmp_path / "layer")
+        assert type(loaded) is rr.Linear
+        np.testing.assert_array_equal(loaded.weight, model.weight)
+
+    def test_a_checkpoint_of_a_layer_of_the_users_says_what_to_do(self, tmp_path):
+        class Own(rr.Linear):
+            pass
+
+        trainer = build(layers=[Own(2, 2, dtype="float64", seed=3)])
+        trainer.save_checkpoint(tmp_path / "own")
+        with pytest.raises(
+            rr.FileFormatError, match=r"layer of your own.*Trainer\.load_checkpoint"
+        ):
+            rr.load(tmp_path / "own")
+        trainer.load_checkpoint(tmp_path / "own")
+
+    def test_a_checkpoint_of_a_newer_release(self, saved):
+        tensors, metadata = _core.read_tensors(str(saved))
+        _core.write_tensors(str(saved), tensors, {**metadata, "model_version": "2"})
+        with pytest.raises(rr.FileFormatError, match=r"format version '2'.*update recurrust"):
             rr.load(saved)
 
     @pytest.mark.parametrize(

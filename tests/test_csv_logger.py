@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 
 import numpy as np
@@ -121,13 +122,41 @@ def test_a_foreign_file_is_not_gone_on_with(tmp_path, content):
     assert trainer.epoch == 1
 
 
-def test_other_quantities_need_another_file(tmp_path):
+def test_other_quantities_get_columns_of_their_own(tmp_path):
+    path = tmp_path / "run.csv"
+    trainer = make_trainer(path)
+    histories = [
+        trainer.fit(*problem(), epochs=1, validation_split=split, verbose=0)
+        for split in (0.0, 0.5, 0.0)
+    ]
+    first, second, third = (history["loss"][0] for history in histories)
+    val_loss = histories[1]["val_loss"][0]
+    assert path.read_text().splitlines() == [
+        "epoch,loss,lr,val_loss",
+        f"1,{first!r},0.01,",
+        f"2,{second!r},0.01,{val_loss!r}",
+        f"3,{third!r},0.01,",
+    ]
+
+
+def test_errors_of_writing_name_the_file_and_leave_it(tmp_path):
+    resource = pytest.importorskip("resource")
     path = tmp_path / "run.csv"
     trainer = make_trainer(path)
     trainer.fit(*problem(), epochs=1, verbose=0)
-    text = "has the columns epoch, loss, lr, but this run records epoch, loss, val_loss, lr"
-    with pytest.raises(rr.ConfigError, match=text):
-        trainer.fit(*problem(), epochs=1, validation_split=0.5, verbose=0)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # For the new file, then for the row.
+    for limit in (len(before) - 1, len(before) + 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"run\.csv'$") as caught:
+                trainer.fit(*problem(), epochs=1, verbose=0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert caught.value.errno == errno.EFBIG
+        assert os.listdir(tmp_path) == ["run.csv"]
+        assert path.read_bytes()[: len(before)] == before
 
 
 def test_a_path_that_is_none():

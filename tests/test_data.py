@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -85,9 +87,57 @@ class TestPadSequences:
         padded, _ = data.pad_sequences([[1.0], [2.0, 3.0]], value=-1)
         np.testing.assert_array_equal(padded, [[1, -1], [2, 3]])
 
+    @pytest.mark.parametrize(
+        ("dtype", "value"),
+        [
+            (np.int64, np.nan),
+            (np.int64, 0.5),
+            (np.int64, np.inf),
+            (np.int64, 2**70),
+            (np.int64, 2.0**63),
+            (np.uint8, -1),
+            (np.uint8, 256),
+            (np.bool_, 2),
+            (np.float32, 1e300),
+            (np.float16, 1e5),
+        ],
+    )
+    def test_a_value_that_the_dtype_can_not_hold(self, dtype, value):
+        sequences = [np.ones(2, dtype), np.ones(1, dtype)]
+        text = (
+            rf"value={re.escape(str(value))} can't be held by sequences of dtype {dtype.__name__}"
+        )
+        with pytest.raises(ConfigError, match=text.removesuffix("_")):
+            data.pad_sequences(sequences, value=value)
+
+    @pytest.mark.parametrize(
+        ("dtype", "value"),
+        [
+            (np.int64, 2**60 + 1),
+            (np.int64, -1.0),
+            (np.uint8, 255),
+            (np.bool_, True),
+            (np.float32, 0.1),
+            (np.float32, np.nan),
+            (np.float32, -np.inf),
+        ],
+    )
+    def test_a_value_that_the_dtype_can_hold(self, dtype, value):
+        padded, _ = data.pad_sequences([np.ones(2, dtype), np.ones(1, dtype)], value=value)
+        assert padded.dtype == dtype
+        np.testing.assert_array_equal(padded, np.array([[1, 1], [1, value]], dtype))
+
+    def test_a_value_that_is_no_number(self):
+        with pytest.raises(DtypeError, match="value must be a number, got 'x'"):
+            data.pad_sequences([[1], [2]], value="x")
+
     def test_nothing_to_pad(self):
         with pytest.raises(ShapeError, match="empty"):
             data.pad_sequences([])
+
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="sequence 1 must be one array, but its entries have"):
+            data.pad_sequences([[[1.0, 2.0]], [[1.0, 2.0], [3.0]]])
 
     def test_different_features(self):
         with pytest.raises(ShapeError, match=r"sequence 1 has shape \(4, 3\)"):
@@ -101,6 +151,10 @@ class TestPadSequences:
 
 
 class TestSplit:
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="array 1 must be one array, but its entries have"):
+            data.train_test_split_time([1, 2], [[1.0], [1.0, 2.0]])
+
     def test_fraction_and_count_keep_the_order(self):
         x = np.arange(10).reshape(10, 1)
         y = np.arange(10) * 2
@@ -188,6 +242,10 @@ class TestCheckFinite:
         data.check_finite(values, lengths=[2, 3])
         with pytest.raises(NonFiniteError, match="row 0, step 2, column 0"):
             data.check_finite(values, lengths=[3, 3])
+
+    def test_entries_of_different_shapes(self):
+        with pytest.raises(ShapeError, match="x must be one array, but its entries have different"):
+            data.check_finite([[1.0], [1.0, 2.0]], "x")
 
     def test_integers_pass_and_text_does_not(self):
         data.check_finite(np.arange(3))

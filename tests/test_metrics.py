@@ -37,6 +37,20 @@ class TestAccuracy:
         assert accuracy(pred, [[0.6, 0.3, 0.1], [0.1, 0.6, 0.3]]) == 0.5
         assert accuracy(pred, [[1, 0, 0], [0, 0, 1]]) == 1.0
 
+    def test_probabilities_may_be_rounded(self):
+        target = np.full((1, 1000), 1e-3, np.float16)
+        assert target.sum(dtype=float) != 1
+        assert accuracy(np.arange(1000.0)[np.newaxis], target) == 0.0
+
+    @pytest.mark.parametrize(
+        ("row", "total"), [([1, 1, 0], 2), ([0, 0, 0], 0), ([0.5, 0.9, 0], 1.4)]
+    )
+    def test_several_labels_are_no_classes(self, row, total):
+        with pytest.raises(rr.ConfigError, match=rf"one sums to {total}\. .*pred > 0"):
+            accuracy(np.zeros((2, 3)), [[0, 1, 0], row])
+        with pytest.raises(rr.ConfigError, match=f"one sums to {total}"):
+            accuracy(np.zeros((1, 2, 3)), [[[0, 1, 0], row]])
+
     @pytest.mark.parametrize("shape", [(5,), (5, 1), (1, 5, 1)])
     def test_logits_of_yes(self, shape):
         pred = np.array([0.2, -0.2, 3.0, 0.0, -1.0]).reshape(shape)

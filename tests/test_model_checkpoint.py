@@ -117,6 +117,17 @@ class TestWhichAreKept:
         StandIn(rr.ModelCheckpoint(tmp_path / "{val_loss:.0f}", "val_loss")).run([2.1, 2.0, 0.9])
         assert names(tmp_path) == ["1"]
 
+    def test_a_file_that_was_written_again_counts_once(self, tmp_path):
+        # Epochs 10 and 11 have the same name: what was 10 is gone.
+        callback = rr.ModelCheckpoint(tmp_path / "{epoch:.1g}", "val_loss", keep=2)
+        stand_in = StandIn(callback)
+        stand_in.run([9.0, 8.0, *[20.0] * 7, 1.0, 2.0])
+        same = str(tmp_path / "1e+01")
+        assert (epoch_in(same), callback.best) == (11, 2.0)
+        assert callback.paths == [same]
+        stand_in.run([3.0])
+        assert (epoch_in(same), callback.best, callback.paths) == (12, 3.0, [same])
+
 
 class TestFiles:
     def test_the_older_file_is_there_until_the_new_one_is(self, tmp_path):

@@ -147,6 +147,12 @@ class TestAllScalers:
         assert scaler.inverse_transform(np.float32([[1.0, 2.0]])).dtype == np.float32
         assert scaler.transform([[1, 2]]).dtype == np.float64
 
+    def test_entries_of_different_shapes(self, make):
+        with pytest.raises(rr.ShapeError, match="data must be one array, but its entries have"):
+            make().fit([[[1.0], [2.0]], [[1.0]]])
+        with pytest.raises(rr.ShapeError, match="data must be one array, but its entries have"):
+            make().fit([1.0, 2.0]).transform([[1.0], [1.0, 2.0]])
+
     def test_inputs_are_left_alone(self, make):
         values = np.array([[1.0, 2.0], [3.0, 5.0]])
         before = values.copy()

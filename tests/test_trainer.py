@@ -320,6 +320,138 @@ class TestLayouts:
         np.testing.assert_array_equal(whole, trainer.model.eval()(x))
 
 
+class OwnLayer:
+    """A layer of the user's without parameters, made of two functions."""
+
+    def __init__(self, function, derivative):
+        self.training = True
+        self._function, self._derivative = function, derivative
+
+    def __call__(self, x):
+        return self._function(x)
+
+    def forward_with_cache(self, x):
+        return self(x), x.shape
+
+    def backward(self, dy, *, cache):
+        return self._derivative(dy, cache)
+
+    def named_parameters(self):
+        return iter(())
+
+    def train(self):
+        self.training = True
+        return self
+
+    def eval(self):
+        self.training = False
+        return self
+
+
+def reshaped(*shape):
+    """Return a layer that gives every sample another shape."""
+    return OwnLayer(lambda x: x.reshape(len(x), *shape), lambda dy, cache: dy.reshape(cache))
+
+
+def last_step():
+    """Return a layer that keeps the last step as if it were three."""
+
+    def derivative(dy, shape):
+        dx = np.zeros(shape, dy.dtype)
+        dx[:, -1] = dy[..., 0]
+        return dx
+
+    return OwnLayer(lambda x: x[:, -1][..., np.newaxis], derivative)
+
+
+class TestWhetherOutputsBelongToSteps:
+    """Outputs may have as many entries as there are steps, and yet be others."""
+
+    ragged = tuple(np.full((steps, 2), 0.1 * steps) for steps in (1, 3, 2, 5))
+
+    def test_an_output_for_the_sample_is_whole_in_every_batch(self):
+        trainer = make_trainer(rr.Sequential(*network("last", outputs=3), reshaped(3, 1)))
+        alone = trainer.predict(self.ragged[:3])
+        np.testing.assert_array_equal(trainer.predict(self.ragged, batch_size=3)[:3], alone)
+        assert (alone != 0).all()
+
+    def test_no_output_for_the_sample_is_left_out_of_the_loss(self):
+        trainer = make_trainer(rr.Sequential(*network("last", outputs=3), reshaped(3, 1)))
+        y = np.arange(12.0).reshape(4, 3, 1)
+        expected = np.square(trainer.predict(self.ragged) - y).mean()
+        for batch_size in (1, 3, 4):
+            loss = trainer.evaluate(self.ragged, y, batch_size=batch_size)["loss"]
+            assert loss == pytest.approx(expected, rel=1e-12)
+            shown = trainer.fit(
+                self.ragged, y, epochs=1, batch_size=batch_size, shuffle=False, verbose=0
+            )
+            assert shown["loss"] == pytest.approx([expected], rel=1e-12)
+
+    def test_one_array_of_targets_tells_what_a_layer_of_the_users_does(self):
+        x = [np.full((steps, 2), 0.1 * steps) for steps in (1, 3, 2)]
+        y = np.arange(9.0).reshape(3, 3, 1)
+        model = network(outputs=3)
+        trainer = make_trainer(rr.Sequential(*model, last_step()))
+        expected = np.square(
+            model.eval()(
+                np.stack([np.pad(one, ((0, 3 - len(one)), (0, 0))) for one in x]),
+                np.array([1, 3, 2]),
+            )[:, -1, :, np.newaxis]
+            - y
+        ).mean()
+        assert trainer.evaluate(x, y)["loss"] == pytest.approx(expected, rel=1e-12)
+
+    def test_outputs_that_do_not_go_together_are_refused(self):
+        trainer = make_trainer(rr.Sequential(*network(outputs=3), last_step()))
+        with pytest.raises(rr.ShapeError, match="return_sequences = False"):
+            trainer.predict(self.ragged, batch_size=3)
+        layer = last_step()
+        layer.return_sequences = False
+        trainer = make_trainer(rr.Sequential(*network(outputs=3), layer))
+        assert trainer.predict(self.ragged, batch_size=3).shape == (4, 3, 1)
+
+    def test_targets_of_steps_mask_outputs_without_an_axis_of_features(self):
+        squeeze = OwnLayer(lambda x: x[..., 0], lambda dy, cache: dy[..., np.newaxis])
+        y = [np.arange(float(len(one))) for one in self.ragged]
+        expected = make_trainer().evaluate(self.ragged, [one[:, np.newaxis] for one in y])
+        for batch_first in (True, False):
+            model = rr.Sequential(*network(batch_first=batch_first), squeeze)
+            got = make_trainer(model).evaluate(self.ragged, y)
+            assert got["loss"] == pytest.approx(expected["loss"], rel=1e-12)
+
+    @pytest.mark.parametrize("steps", [4, 5])
+    def test_a_decoders_steps_are_not_those_of_the_inputs(self, steps):
+        x, _ = arrays()
+        y = np.arange(7.0 * steps).reshape(7, steps, 1)
+        lengths = np.array([5, 3, 1, 1, 5, 2, 4])
+        repeat = OwnLayer(
+            lambda h: np.repeat(h[:, np.newaxis], steps, axis=1), lambda dy, cache: dy.sum(axis=1)
+        )
+
+        def model():
+            options = {"batch_first": True, "dtype": "float64"}
+            return rr.Sequential(
+                rr.LSTM(2, 4, return_sequences=False, seed=1, **options),
+                repeat,
+                Unaware(rr.LSTM(4, 4, seed=2, **options)),
+                rr.Linear(4, 1, seed=3, dtype="float64"),
+            )
+
+        class Unaware(OwnLayer):
+            """A decoder to which the lengths of the inputs say nothing."""
+
+            return_sequences = True
+
+            def __init__(self, layer):
+                super().__init__(lambda h: layer(h)[0], None)
+
+        trainer = make_trainer(model())
+        pred = trainer.predict(x, lengths=lengths)
+        assert (pred != 0).all()
+        loss = trainer.evaluate(x, y, lengths=lengths)["loss"]
+        assert loss == pytest.approx(np.square(pred - y).mean(), rel=1e-12)
+
+
 class TestBadData:
     @pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_step"])
     def test_u75_no_samples(self, method):
@@ -425,6 +557,32 @@ class TestBadData:
         with pytest.raises(rr.NonFiniteError, match=r"^x is nan at row 1, step 2, column 0"):
             trainer.fit(ragged, [y[0], y[1, :3]], epochs=1, verbose=0)
 
+    def test_what_overflows_in_the_models_dtype_is_named(self):
+        x, y = arrays()
+        trainer = make_trainer(network(dtype="float32"))
+        large = x.copy()
+        large[4, 3, 1] = 1e300
+        text = (
+            r"^{}x is 1e\+300 at row 4, step 3, column 1, beyond the range of the model's float32$"
+        )
+        with pytest.raises(rr.NonFiniteError, match=text.format("")):
+            trainer.fit(large, y, epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=text.format("")):
+            trainer.fit([*large, x[0, :2]], [*y, y[0, :2]], epochs=1, verbose=0)
+        with pytest.raises(rr.NonFiniteError, match=text.format("validation ")):
+            trainer.fit(x, y, validation_data=(large, y), epochs=1, verbose=0)
+        with pytest.raises(
+            rr.NonFiniteError, match=r"^y is -1e\+39 at row 0, step 0, column 0, bey"
+        ):
+            trainer.fit(x, np.full_like(y, -1e39), epochs=1, verbose=0)
+        # The largest of float32 is within its range, also where it takes rounding to get there.
+        x[0, 0, 0] = np.nextafter(np.float64(np.finfo(np.float32).max), np.inf)
+        trainer.fit(x, y, epochs=1, verbose=0)
+        # Padding is not looked at, and float64 holds more.
+        with np.errstate(over="ignore"):
+            trainer.fit(large, y, epochs=1, verbose=0, lengths=[5, 5, 5, 5, 3, 5, 5])
+        make_trainer().fit(large, y, epochs=1, verbose=0)
+
     def test_padding_may_hold_anything(self):
         x, y = arrays()
         lengths = np.array([5, 3, 0, 1, 5, 2, 4])
@@ -434,6 +592,27 @@ class TestBadData:
         y[padding] = np.inf
         got = make_trainer(lr=0.1).fit(x, y, lengths=lengths, epochs=2, verbose=0)["loss"]
         assert got == expected
+
+    def test_batches_where_arrays_are_needed(self):
+        x, y = arrays()
+        trainer = make_trainer()
+        for targets in ([(x, y), (x[:3], y[:3])], iter([(x, y)])):
+            with pytest.raises(rr.DtypeError, match="y is missing: arrays with targets"):
+                trainer.evaluate(targets, None)
+        with pytest.raises(rr.DtypeError, match="y is missing"):
+            trainer.train_step(x, None)
+        for validation in ((x, None), {"x": x, "y": None}):
+            with pytest.raises(rr.DtypeError, match="y is missing"):
+                trainer.fit(x, y, validation_data=validation, epochs=1, verbose=0)
+        with pytest.raises(rr.ShapeError, match=r"x\[0\] must be one array"):
+            trainer.predict([(x, y[:3]), (x[:3], y[:3])])
+        assert trainer.epoch == 0
+
+    def test_weights_of_different_lengths(self):
+        x, y = arrays(2, 3)
+        weights = [[1.0], [1.0, 2.0, 3.0]]
+        with pytest.raises(rr.ShapeError, match=r"sample_weight must be one array.*pad_sequences"):
+            make_trainer().fit([x[0, :1], x[1]], [y[0, :1], y[1]], epochs=1, sample_weight=weights)
 
 
 class TestAveraging:
@@ -487,6 +666,25 @@ class TestAveraging:
         expected = (weights * valid * squares).sum() / (weights * valid).sum()
         options = {"sample_weight": weights, "lengths": self.lengths}
         for value in self.losses(trainer, x, y, **options):
+            assert value == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("kind", ["last", "sequence"])
+    def test_weights_of_sequences_of_different_lengths(self, kind):
+        """They are shaped like the unreduced loss, however short the sequences of a batch are."""
+        x, y = arrays(outputs=4 if kind == "last" else 1, kind=kind)
+        lengths = [1, 2, 1, 3, 2, 3, 5]
+        ragged = [sequence[:steps] for sequence, steps in zip(x, lengths, strict=True)]
+        trainer = make_trainer(network(kind, outputs=y.shape[-1]))
+        weights = np.random.default_rng(1).uniform(size=(7, y.shape[-1] if kind == "last" else 5))
+        squares = (trainer.predict(ragged) - y) ** 2
+        valid = np.ones((7, 4))
+        targets = y
+        if kind == "sequence":
+            squares = squares[..., 0]
+            valid = np.arange(5) < np.array(lengths)[:, np.newaxis]
+            targets = [one[:steps] for one, steps in zip(y, lengths, strict=True)]
+        expected = (weights * valid * squares).sum() / (weights * valid).sum()
+        for value in self.losses(trainer, ragged, targets, sample_weight=weights):
             assert value == pytest.approx(expected, rel=1e-12)
 
     @pytest.mark.parametrize("ragged", [False, True])
@@ -582,6 +780,25 @@ class TestAveraging:
         for name, array in trainer.network.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    def test_a_mean_of_nothing_counts_for_nothing(self):
+        """A loss of the user's may make NaN of a batch without any valid step."""
+
+        class Mean:
+            def __call__(self, pred, target, mask):
+                with np.errstate(invalid="ignore"):
+                    return np.square((pred - target)[mask]).sum() / np.float64(mask.sum())
+
+            def value_and_grad(self, pred, target, mask):
+                raise NotImplementedError
+
+        x, y = arrays()
+        lengths = np.array([5, 3, 0, 1, 0, 0, 4])
+        expected = make_trainer().evaluate(x, y, lengths=lengths)["loss"]
+        for batch_size in (1, 2, 7):
+            trainer = make_trainer(loss=Mean())
+            got = trainer.evaluate(x, y, lengths=lengths, batch_size=batch_size)["loss"]
+            assert got == pytest.approx(expected, rel=1e-12)
+
 
 class TestMetrics:
     def test_metrics_see_all_valid_elements_at_once(self):
@@ -628,6 +845,18 @@ class TestValidation:
         assert set(trained[:, 0, 0]) == set(x[:7, 0, 0])
         np.testing.assert_array_equal(validated, np.concatenate([x[7:], x[7:]]))
         assert history["val_loss"][0] == pytest.approx(trainer.evaluate(x[7:], y[7:])["loss"])
+
+    @pytest.mark.parametrize(
+        ("samples", "split", "first"), [(10, 0.9, 1), (10, 0.7, 3), (7, 0.3, 4)]
+    )
+    def test_split_is_rounded_up_but_not_for_want_of_digits(self, samples, split, first):
+        """10 * (1 - 0.9) is a little less than 1."""
+        x, y = arrays(samples)
+        recorder = Recorder()
+        trainer = make_trainer(rr.Sequential(recorder, *network()))
+        trainer.fit(x, y, epochs=1, validation_split=split, shuffle=False, verbose=0)
+        seen = [batch for batch, training in recorder.seen if training]
+        np.testing.assert_array_equal(np.concatenate(seen), x[:first])
 
     def test_split_takes_lengths_and_weights_along(self):
         x, y = arrays(10)
@@ -1282,6 +1511,25 @@ class TestHistory:
         assert frame.index.tolist() == [1, 2, 3]
         assert frame["val_loss"].tolist() == history["val_loss"]
         assert frame.columns.tolist() == list(history)
+
+    @pytest.mark.parametrize(
+        ("loss", "val_loss", "scale"),
+        [
+            ([20.5, 1.0], [2.0, 2.0], "log"),
+            ([2.0, 1.0], [20.5, 2.0], "log"),
+            ([19.5, 1.0], [2.0, 2.0], "linear"),
+            ([20.5, 1.0], [0.0, 2.0], "linear"),
+            ([20.5, -1.0], [2.0, 2.0], "linear"),
+        ],
+    )
+    def test_losses_of_many_magnitudes_have_a_logarithmic_axis(
+        self, tmp_path, loss, val_loss, scale
+    ):
+        history = rr.History(["loss", "mean", "val_loss"])
+        for epoch, (value, other) in enumerate(zip(loss, val_loss, strict=True), 1):
+            history.append(epoch, {"loss": value, "mean": 10.0**epoch, "val_loss": other})
+        losses, metric = history.plot(tmp_path / "curves.png").axes
+        assert (losses.get_yscale(), metric.get_yscale()) == (scale, "linear")
 
     def test_plot(self, tmp_path):
         from matplotlib import pyplot as plt

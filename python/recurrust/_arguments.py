@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrust.exceptions import ConfigError, DtypeError
+from recurrust.exceptions import ConfigError, DtypeError, ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "is_integer",
     "is_real",
+    "require_array",
     "require_between",
     "require_boolean",
     "require_choice",
@@ -35,6 +39,22 @@ def is_integer(value: object) -> bool:
 def is_real(value: object) -> bool:
     """Return whether a value is a real number of Python or NumPy; truth values are none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def require_array(name: str, values: Any) -> NDArray[Any]:
+    """Return an argument as an array; of which numbers or objects is not looked at.
+
+    Raises
+    ------
+    ShapeError
+        If its entries have different shapes.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(
+            f"{name} must be one array, but its entries have different shapes"
+        ) from error
 
 
 def require_integer(name: str, value: Any, least: int, most: int | None = None) -> int:

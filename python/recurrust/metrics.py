@@ -21,6 +21,9 @@ __all__ = ["accuracy", "mean_absolute_error", "named_metrics", "root_mean_square
 
 Metric: TypeAlias = "Callable[[NDArray[Any], NDArray[Any]], float]"
 
+# How far probabilities may be from a sum of 1; those of float16 are some 0.001 off.
+_ROUNDING = 0.01
+
 # Quantities of the history that no metric may be named after.
 _RESERVED = ("loss", "lr", "skipped")
 
@@ -36,7 +39,7 @@ def accuracy(pred: ArrayLike, target: ArrayLike) -> float:
         is yes. A prediction of NaN is wrong.
     target : array_like
         The classes, one axis less than `pred`: integers, of which negative ones are left out. Or,
-        shaped like `pred`, the probabilities of the classes or of yes.
+        shaped like `pred`, the probabilities of the classes (which sum to 1) or of yes.
 
     Returns
     -------
@@ -49,6 +52,8 @@ def accuracy(pred: ArrayLike, target: ArrayLike) -> float:
         If the shapes don't go together.
     DtypeError
         If classes are no integers.
+    ConfigError
+        If probabilities don't sum to 1, as with several yes or no for each sample.
 
     Examples
     --------
@@ -60,6 +65,7 @@ def accuracy(pred: ArrayLike, target: ArrayLike) -> float:
         if pred.ndim < 2 or pred.shape[-1] == 1:
             right = ((pred > 0) == (target > 0.5)) & ~np.isnan(pred)
         else:
+            _require_probabilities(target)
             right = _greatest_is(pred, target.argmax(axis=-1))
     elif target.shape == pred.shape[:-1] and pred.shape[-1] > 1:
         if target.dtype.kind not in "iub":
@@ -188,6 +194,18 @@ def _function_of(metric: str | Metric) -> Metric:
             f"a metric must be a name or a function of (pred, target), got {metric!r:.80}"
         )
     return metric
+
+
+def _require_probabilities(target: NDArray[Any]) -> None:
+    """Raise unless the last axis holds the probabilities of classes, of which one is right."""
+    sums = target.sum(axis=-1, dtype=np.float64)
+    fine = np.abs(sums - 1) < _ROUNDING
+    if not fine.all():
+        raise ConfigError(
+            "accuracy compares the greatest of pred and target, so each row of target must sum to "
+            f"1, but one sums to {sums[~fine][0]:g}. If every column is a yes or no of its own, "
+            "use a function: lambda pred, target: ((pred > 0) == (target > 0.5)).mean()"
+        )
 
 
 def _greatest_is(pred: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:

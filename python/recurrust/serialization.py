@@ -15,10 +15,15 @@ from recurrust.sequential import Layer, Sequential
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["load", "load_scalers", "save"]
+__all__ = ["CHECKPOINT_FORMAT", "checkpoint_metadata", "load", "load_scalers", "save"]
 
 _FORMAT = "recurrust"
 _FORMAT_VERSION = 1
+
+# Files of a trainer's state; how its model is to be built stands there as in those of a model.
+CHECKPOINT_FORMAT = "recurrust.checkpoint"
+# What the names of its model's arrays begin with.
+_IN_CHECKPOINT = "model."
 
 # Every kind of layer that a file can describe, by the name that it has there.
 _KINDS: dict[str, type[Any]] = {
@@ -84,50 +89,62 @@ def save(
     load : Read a model from a file.
     load_scalers : Read the scalers.
     """
-    layers = list(model) if isinstance(model, Sequential) else [model]
-    described = {
-        "sequential": isinstance(model, Sequential),
-        "layers": [_describe(layer, index) for index, layer in enumerate(layers)],
-    }
     arrays = {
         f"{index}.{name}": parameter.data
-        for index, layer in enumerate(layers)
+        for index, layer in enumerate(_layers_of(model))
         for name, parameter in layer.named_parameters()
     }
     metadata = {
         "format": _FORMAT,
         "format_version": str(_FORMAT_VERSION),
-        "model": json.dumps(described),
+        "model": json.dumps(_described_model(model)),
     }
     if scalers is not None:
         metadata["scalers"] = json.dumps(_described_scalers(scalers))
     _core.write_tensors(os.fspath(path), arrays, metadata)
 
 
+def checkpoint_metadata(model: Layer) -> dict[str, str]:
+    """Return what a checkpoint must say of its model for `load` to build it; not for users.
+
+    It is nothing for a model with a layer of the user's. Modes are those of use, not of the
+    moment within the training.
+    """
+    try:
+        described = _described_model(model)
+    except ConfigError:
+        return {}
+    for layer in described["layers"]:
+        layer["training"] = False
+    return {"model": json.dumps(described), "model_version": str(_FORMAT_VERSION)}
+
+
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read a model that `save` wrote.
+    """Read the model from a file of `save`, or from a checkpoint.
 
     Parameters
     ----------
     path : path-like
-        The file.
+        A file that `save`, `Trainer.save_checkpoint` or `ModelCheckpoint` wrote.
 
     Returns
     -------
     Sequential or layer
-        What was saved, each layer in the mode that it had.
+        What was saved, each layer in the mode that it had; from a checkpoint, in evaluation
+        mode.
 
     Raises
     ------
     FileFormatError
         If the file is damaged, not one of recurrust, or written by a newer version than this
-        release can read.
+        release can read; or a checkpoint of a model with a layer of your own.
     OSError
         If the file can't be read.
 
     See Also
     --------
     save : Write a model to a file.
+    Trainer.load_checkpoint : Go on with the training.
     load_scalers : Read the scalers that were saved with it.
     """
     arrays, metadata = _read(path)
@@ -188,18 +205,39 @@ def load_scalers(path: str | os.PathLike[str]) -> dict[str, Scaler]:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return arrays and metadata of a file that holds a model."""
+    """Return arrays and metadata of a file that holds a model, those of other things left out."""
     path = os.fspath(path)
     arrays, metadata = _core.read_tensors(path)
-    if metadata.get("format") != _FORMAT or "model" not in metadata:
+    is_checkpoint = metadata.get("format") == CHECKPOINT_FORMAT
+    if is_checkpoint and "model" not in metadata:
+        raise FileFormatError(
+            f"{path} is a checkpoint that does not say how to build its model, which has a layer "
+            "of your own or is of an earlier release: build it yourself, and give it to a trainer "
+            "for Trainer.load_checkpoint"
+        )
+    if not is_checkpoint and (metadata.get("format") != _FORMAT or "model" not in metadata):
         raise FileFormatError(f"{path} does not hold a model of recurrust")
-    version = metadata.get("format_version", "")
+    version = metadata.get("model_version" if is_checkpoint else "format_version", "")
     if version != str(_FORMAT_VERSION):
         raise FileFormatError(
             f"{path} has format version {version!r}, but this release reads version "
             f"{_FORMAT_VERSION}: update recurrust"
         )
+    if is_checkpoint:
+        own = {name for name in arrays if name.startswith(_IN_CHECKPOINT)}
+        arrays = {name.removeprefix(_IN_CHECKPOINT): arrays[name] for name in own}
     return arrays, metadata
+
+
+def _layers_of(model: Layer) -> list[Layer]:
+    return list(model) if isinstance(model, Sequential) else [model]
+
+
+def _described_model(model: Layer) -> dict[str, Any]:
+    return {
+        "sequential": isinstance(model, Sequential),
+        "layers": [_describe(layer, index) for index, layer in enumerate(_layers_of(model))],
+    }
 
 
 def _described_scalers(scalers: Mapping[str, Scaler]) -> dict[str, Any]:

@@ -17,14 +17,16 @@ from recurrust._arguments import (
     require_seed,
 )
 from recurrust.callbacks import LinePrinter, ProgressBar
-from recurrust.exceptions import ConfigError, StateError
+from recurrust.exceptions import ConfigError, ShapeError, StateError
 from recurrust.history import History
 from recurrust.metrics import named_metrics
 from recurrust.sequential import Layer, Sequential
+from recurrust.serialization import checkpoint_metadata
 from recurrust.training.arguments import (
     callbacks_of,
     require_shared_parameters,
     require_split,
+    require_targets,
     require_windows,
     scheduler_of,
     seed_from_stream,
@@ -235,6 +237,13 @@ class Trainer:
             at a time.
         y : array_like or list of array_like, optional
             Targets, samples on axis 0, in the shape that the loss wants.
+
+            Where the model has an output for every step, steps past a sample's length don't
+            count. It has if no layer has `return_sequences=False` and the outputs have the steps
+            of the inputs on their second axis of three or more. A layer of your own that gives
+            the steps up must have an attribute `return_sequences = False`. With layers of your
+            own, targets of inputs of different lengths tell as well: a list of sequences belongs
+            to the steps, one array to the samples.
         epochs : int
             How many further epochs to train, at least 1; 0 will do to end a run that was saved
             after its last epoch.
@@ -255,7 +264,8 @@ class Trainer:
         sample_weight : array_like, optional
             Shape (samples,), (samples, steps) or that of the unreduced loss.
         verbose : {0, 1, 2}, default 1
-            Show nothing, a progress bar (needs tqdm, else as 2), or a line per epoch.
+            Show nothing, a progress bar (needs tqdm, else as 2), or a line per epoch. A
+            `ProgressBar` among the callbacks is shown in any case, and then alone.
         check_finite : bool, default True
             Whether to look for values that are not finite before training starts; in given
             batches, before each is used.
@@ -312,10 +322,9 @@ class Trainer:
         if check_finite and validation is not None:
             validation.check_finite("validation ")
         callbacks = list(self.callbacks)
-        if verbose == 1 and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            callbacks.append(ProgressBar())
-        elif verbose == 2:
-            callbacks.append(LinePrinter())
+        shown = any(isinstance(callback, LinePrinter) for callback in callbacks)
+        if verbose > 0 and not shown:
+            callbacks.append(ProgressBar() if verbose == 1 else LinePrinter())
         names = self._quantities(validation is not None)
         with under_way(self, batches, names, callbacks, epochs) as run:
             train(self, run, batches, validation, callbacks, epochs=epochs, batch_size=batch_size)
@@ -360,6 +369,7 @@ class Trainer:
             If there is no sample, numbers of samples or steps differ, or a shape doesn't fit.
         """
         batch_size = require_integer("batch_size", batch_size, 1)
+        require_targets(y)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         with modes_restored(self.network):
             return evaluate(self.network, self.loss, self.metrics, samples, batch_size)
@@ -403,6 +413,16 @@ class Trainer:
                     if per_step:
                         shape[1] = samples.sample_shape[0]
                     result = np.zeros(shape, dtype=pred.dtype)
+                    first_per_step = per_step
+                if per_step != first_per_step or (
+                    not per_step and pred.shape[1:] != result.shape[1:]
+                ):
+                    raise ShapeError(
+                        "the outputs of batches don't go together: one has shape "
+                        f"{pred.shape}, but {result.shape[1:]} was expected after the samples. "
+                        "A layer of your own that gives up the steps must have "
+                        "return_sequences = False, one that keeps them must keep the features' axis"
+                    )
                 if per_step:
                     result[rows, : pred.shape[1]] = pred
                 else:
@@ -439,6 +459,7 @@ class Trainer:
         NonFiniteError
             If the loss or a gradient is not finite (unless `on_nonfinite` is "skip").
         """
+        require_targets(y)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         run = Run({})
         with modes_restored(self.network):
@@ -485,14 +506,15 @@ class Trainer:
         See Also
         --------
         load_checkpoint : Go on from such a file.
-        recurrust.save : Write a model alone, in a form that describes its layers.
+        recurrust.load : Read the model alone, to use it.
+        recurrust.save : Write a model alone.
         """
         if self._stepping:
             raise StateError(
                 "save_checkpoint can't be called in the middle of a training step: call it in "
                 "on_batch_end or on_epoch_end of a callback"
             )
-        write_state(path, capture(self))
+        write_state(path, capture(self), checkpoint_metadata(self.model))
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Go on from where `save_checkpoint` was called.

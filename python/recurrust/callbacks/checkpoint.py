@@ -31,10 +31,11 @@ class _Saved(NamedTuple):
 class ModelCheckpoint(Callback):
     """Save the trainer after the best epochs, or after the latest.
 
-    Files are those of `Trainer.save_checkpoint`; each appears whole or not at all, and one that
-    is no longer among those to keep is removed only after its successor is complete. Missing
-    folders are made. Files of earlier programs are left alone, but replaced if their name comes
-    up again.
+    Files are those of `Trainer.save_checkpoint`: `Trainer.load_checkpoint` goes on with the
+    training, and `recurrust.load` returns the model, ready to be used. Each appears whole or not
+    at all, and one that is no longer among those to keep is removed only after its successor is
+    complete. Missing folders are made. Files of earlier programs are left alone, but replaced if
+    their name comes up again.
 
     What is best is judged over all calls of `fit` of one trainer. A callback that goes on from a
     checkpoint goes on with those of its files that are still there, if its `path`, `monitor` and
@@ -74,7 +75,7 @@ class ModelCheckpoint(Callback):
     Examples
     --------
     >>> import recurrust as rr
-    >>> best = rr.ModelCheckpoint("runs/best.safetensors", "val_loss")
+    >>> best = rr.ModelCheckpoint("runs/best.safetensors", "val_loss")  # later: rr.load(path)
     >>> three_and_last = rr.ModelCheckpoint(
     ...     "runs/{epoch}-{accuracy:.3f}.safetensors", "accuracy", mode="max", keep=3, last=True
     ... )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ class CSVLogger(Callback):
 
     A trainer that has no epochs yet starts the file anew. One that has, because it trains on or
     was loaded from a checkpoint, goes on with it: rows of epochs that are yet to come, left over
-    from a program that got further before it was stopped, are dropped.
+    from a program that got further before it was stopped, are dropped. Quantities that come
+    anew, such as those of a first validation, get further columns, which are empty in the rows
+    that have none.
 
     Parameters
     ----------
@@ -44,9 +46,9 @@ class CSVLogger(Callback):
     DtypeError
         If `path` is no path.
     ConfigError
-        In `fit`, if the file to go on with has other columns.
+        In `fit`, if the file to go on with is none of this kind.
     OSError
-        In `fit`, if the file can't be written.
+        In `fit`, if the file can't be written; one that is there stays as it was until then.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -59,13 +61,18 @@ class CSVLogger(Callback):
     def on_train_begin(self, trainer: Trainer, epochs: int) -> None:
         """Start the file, or make it ready to go on."""
         columns = ["epoch", *trainer.history]
-        rows = list(self._rows_until(trainer.epoch, columns)) if trainer.epoch > 0 else []
+        rows: list[list[str]] = []
+        if trainer.epoch > 0:
+            columns, rows = self._until(trainer.epoch, columns)
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         # The rows that are there must not be lost if the process dies meanwhile.
         fresh = f"{self.path}.part"
-        with open(fresh, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([columns, *rows])
-        os.replace(fresh, self.path)
+        try:
+            self._write("w", [columns, *rows], fresh)
+            os.replace(fresh, self.path)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
         self._columns = columns
         self._written = int(rows[-1][0]) if rows else 0
 
@@ -73,31 +80,42 @@ class CSVLogger(Callback):
         """Write the row of the epoch, unless it is there already."""
         if epoch <= self._written:
             return
-        row = [epoch, *(float(values[name]) for name in self._columns[1:])]
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(row)
+        row = [float(values[name]) if name in values else "" for name in self._columns[1:]]
+        self._write("a", [[epoch, *row]], self.path)
         self._written = epoch
 
-    def _rows_until(self, epoch: int, columns: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the rows that are there of the epochs so far."""
+    def _write(self, mode: str, rows: Iterable[Iterable[Any]], path: str) -> None:
+        try:
+            with open(path, mode, encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+        except OSError as error:  # of a full disk doesn't name the file
+            raise OSError(error.errno, error.strerror, self.path) from error
+
+    def _until(self, epoch: int, columns: list[str]) -> tuple[list[str], list[list[str]]]:
+        """Return the columns of the file that is there and of this run, and the rows so far."""
         try:
             # What is no text shows in the columns.
             with open(self.path, encoding="utf-8", errors="replace", newline="") as file:
                 rows = list(csv.reader(file))
         except FileNotFoundError:
-            return
+            return columns, []
         except csv.Error as error:
             raise ConfigError(f"{self.path} is no CSV file to go on with: {error}") from error
         if not rows:
-            return
-        if rows[0] != list(columns):
+            return columns, []
+        present = rows[0]
+        if present[:1] != ["epoch"]:
             raise ConfigError(
-                f"{self.path} has the columns {', '.join(rows[0])[:200]}, but this run records "
-                f"{', '.join(columns)}: give it a path of its own"
+                f"{self.path} has the columns {', '.join(present)[:200]}, but the first must be "
+                "epoch to be gone on with: give this run a path of its own"
             )
-        for row in rows[1:]:
-            if len(row) == len(columns) and row[0].isdecimal() and int(row[0]) <= epoch:
-                yield row
+        added = [name for name in columns if name not in present]
+        so_far = [
+            [*row, *("" for _ in added)]
+            for row in rows[1:]
+            if len(row) == len(present) and row[0].isdecimal() and int(row[0]) <= epoch
+        ]
+        return [*present, *added], so_far
 
 
 class LearningRateMonitor(PerRunCallback):

@@ -37,7 +37,8 @@ class ProgressBar(LinePrinter):
     """Show a progress bar over the epochs, with the latest losses and metrics beside it.
 
     In a notebook it is a widget. Needs tqdm; without it, one line is printed per epoch. `fit`
-    shows one by itself unless asked not to with its `verbose`.
+    shows one by itself unless asked not to with its `verbose`; one among the callbacks is shown
+    whatever that says, and then alone.
     """
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurrust.data.finite import check_finite
-from recurrust.data.finite import nonfinite_error as nonfinite_error
+from recurrust.data.finite import require_finite as require_finite
 from recurrust.data.scalers import MinMaxScaler, Scaler, StandardScaler
 from recurrust.data.sequences import pad_sequences, train_test_split_time, windows
 

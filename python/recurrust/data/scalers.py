@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from recurrust._arguments import require_list, require_real
+from recurrust._arguments import require_array, require_list, require_real
 from recurrust.exceptions import ConfigError, DtypeError, NonFiniteError, ShapeError, StateError
 
 if TYPE_CHECKING:
@@ -372,7 +372,7 @@ def _width(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.fl
 
 def _as_floats(data: ArrayLike) -> NDArray[Any]:
     """Return the data as a floating array: as they are, or integers as float64."""
-    values = np.asarray(data)
+    values = require_array("data", data)
     if values.dtype.kind in "iub":
         return values.astype(np.float64)
     if values.dtype.kind != "f":

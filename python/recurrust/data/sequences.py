@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrust._arguments import is_integer, require_integer, require_real
+from recurrust._arguments import is_integer, require_array, require_integer, require_real
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def windows(
     """
     for name, value in (("window", window), ("horizon", horizon), ("stride", stride)):
         require_integer(name, value, 1)
-    array = np.asarray(series)
+    array = require_array("series", series)
     if array.ndim not in (1, 2):
         raise ShapeError(
             f"series must have shape (steps,) or (steps, features), got shape {array.shape}"
@@ -93,7 +95,7 @@ def pad_sequences(
     sequences : sequence of array_like
         Each of shape (steps_i, ...), alike but for the number of steps, which may be 0.
     value : float, default 0.0
-        What the padding holds.
+        What the padding holds; the sequences' dtype must be able to hold it.
 
     Returns
     -------
@@ -107,7 +109,9 @@ def pad_sequences(
     ShapeError
         If there is no sequence, one has no axis, or they differ beyond the number of steps.
     DtypeError
-        If a sequence does not hold numbers.
+        If a sequence does not hold numbers, or `value` is none.
+    ConfigError
+        If the sequences' dtype can't hold `value`, e.g. NaN among integers.
 
     Examples
     --------
@@ -118,7 +122,9 @@ def pad_sequences(
     >>> lengths
     array([3, 1])
     """
-    arrays = [np.asarray(sequence) for sequence in sequences]
+    arrays = [
+        require_array(f"sequence {index}", sequence) for index, sequence in enumerate(sequences)
+    ]
     if not arrays:
         raise ShapeError("sequences is empty: at least one sequence is needed")
     for index, array in enumerate(arrays):
@@ -132,11 +138,8 @@ def pad_sequences(
                 f"{arrays[0].shape}, sequence {index} has shape {array.shape}"
             )
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-    padded = np.full(
-        (len(arrays), int(lengths.max()), *arrays[0].shape[1:]),
-        value,
-        dtype=np.result_type(*arrays),
-    )
+    shape = (len(arrays), int(lengths.max()), *arrays[0].shape[1:])
+    padded = np.full(shape, _as_dtype(value, np.result_type(*arrays)))
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
     return padded, lengths
@@ -171,7 +174,7 @@ def train_test_split_time(
     DtypeError
         If `test_size` is no number or `gap` no integer.
     ShapeError
-        If the arrays differ in their number of entries.
+        If the arrays differ in their number of entries, or the entries of one in their shape.
 
     Examples
     --------
@@ -179,7 +182,7 @@ def train_test_split_time(
     >>> past, future
     (array([1, 2, 3]), array([4, 5]))
     """
-    converted = [np.asarray(array) for array in arrays]
+    converted = [require_array(f"array {index}", array) for index, array in enumerate(arrays)]
     if not converted:
         raise ConfigError("at least one array to split is needed")
     counts = [len(array) if array.ndim else 0 for array in converted]
@@ -207,3 +210,22 @@ def train_test_split_time(
     for array in converted:
         parts += [array[:train], array[count - test :]]
     return tuple(parts)
+
+
+def _as_dtype(value: float, dtype: np.dtype[Any]) -> Any:
+    """Return what padding holds as an element of the sequences' dtype."""
+    truth = isinstance(value, bool | np.bool_)
+    number = float(value) if truth else require_real("value", value)
+    held: Any = None
+    with np.errstate(over="ignore", invalid="ignore"), contextlib.suppress(OverflowError):
+        held = np.asarray(value).astype(dtype)[()]
+    if held is not None and dtype.kind == "f":
+        fits = math.isfinite(held) == math.isfinite(number)
+    else:  # converted, what doesn't fit becomes something else
+        fits = held is not None and held.item() == value
+    if not fits:
+        raise ConfigError(
+            f"value={value} can't be held by sequences of dtype {dtype}: convert them first, "
+            "e.g. to floats"
+        )
+    return held

@@ -26,6 +26,7 @@ __all__ = [
     "callbacks_of",
     "require_shared_parameters",
     "require_split",
+    "require_targets",
     "require_windows",
     "scheduler_of",
     "seed_from_stream",
@@ -41,8 +42,15 @@ def callbacks_of(callbacks: Any) -> tuple[Callback, ...]:
     if not isinstance(callbacks, Iterable):
         raise DtypeError(f"callbacks must be a list of callbacks, got {callbacks!r:.80}")
     listed = tuple(callbacks)
+    seen: dict[int, int] = {}
     for index, callback in enumerate(listed):
         require_object(f"callbacks[{index}]", callback, _HOOKS, "rr.EarlyStopping()")
+        first = seen.setdefault(id(callback), index)
+        if first != index:
+            raise ConfigError(
+                f"callbacks[{first}] and callbacks[{index}] are the same object, which would count "
+                "everything twice"
+            )
     return listed
 
 
@@ -126,13 +134,23 @@ def validation_parts(data: Any) -> dict[str, Any]:
                 "validation_data must be (x, y) or a mapping with the keys x, y, lengths and "
                 f"sample_weight, got {len(data)} entries"
             )
-        return dict(zip(("x", "y"), data, strict=True))
+        data = dict(zip(("x", "y"), data, strict=True))
     if not {"x", "y"} <= data.keys() <= set(BATCH_KEYS):
         raise ConfigError(
             "validation_data must have the keys x and y, and may have lengths and sample_weight; "
             f"got {sorted(data)}"
         )
+    require_targets(data["y"])
     return dict(data)
+
+
+def require_targets(y: Any) -> None:
+    """Raise if there are no targets to compare predictions with."""
+    if y is None:
+        raise DtypeError(
+            "y is missing: arrays with targets are needed here (only fit takes batches, which have "
+            "their own; evaluate those one by one)"
+        )
 
 
 def split_samples(samples: Samples, validation_split: float) -> tuple[Samples, Samples]:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recurrust import _core
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ def backward(
     value, gradient = loss.value_and_grad(pred, batch.y, **weights)
     measured = Measured(float(value), pred, batch.y, weights, per_step)
     if math.isfinite(measured.value):
-        if per_step and _time_major(network):
+        if pred is not y:  # but a view with the samples first
             gradient = gradient.swapaxes(0, 1)
         network.backward(gradient, cache=cache, input_grad=False)
     return measured, final
@@ -95,10 +97,18 @@ def _in_layout(network: Sequential, x: NDArray[Any]) -> NDArray[Any]:
 def _samples_first(network: Sequential, y: NDArray[Any], batch: Batch) -> tuple[NDArray[Any], bool]:
     """Return outputs with samples on axis 0, and whether there is one for every step."""
     steps = batch.x.shape[1:2]  # none where samples are single indices
+    told = [layer.return_sequences for layer in network if hasattr(layer, "return_sequences")]
     time_major = _time_major(network)
-    if y.ndim < 3 or (y.shape[0 if time_major else 1],) != steps:
+    axes = 2 if batch.stepwise else 3
+    has_steps = y.ndim >= axes and (y.shape[0 if time_major else 1],) == steps
+    if not has_steps or not all(told[-1:]):
         return y, False
-    return y.swapaxes(0, 1) if time_major else y, True
+    # Steps that come after a layer that gave them up are others, even if they are as many. Where
+    # layers of the user's may have done so unseen, ragged targets tell.
+    per_step = all(told)
+    if batch.stepwise is not None and not all(isinstance(one, _core.Module) for one in network):
+        per_step = batch.stepwise
+    return y.swapaxes(0, 1) if time_major else y, per_step
 
 
 def _weights(batch: Batch, per_step: bool) -> dict[str, NDArray[Any]]:

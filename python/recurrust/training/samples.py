@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from recurrust import _core
-from recurrust.data import check_finite, nonfinite_error, pad_sequences
+from recurrust.data import pad_sequences, require_finite
 from recurrust.exceptions import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Batch:
     y: NDArray[Any] | None
     lengths: NDArray[np.int64] | None
     sample_weight: NDArray[Any] | None
+    # Whether ragged inputs have a target for every step, or one for all; None for other inputs.
+    stepwise: bool | None = None
 
     @property
     def valid_steps(self) -> NDArray[np.bool_]:
@@ -56,7 +58,7 @@ class Batch:
                     return
             if weight is not None and weight.ndim > 1 and weight.shape[1] == total:
                 weight = weight[:, part]
-            yield Batch(x, self.y[:, part], lengths, weight)
+            yield Batch(x, self.y[:, part], lengths, weight, self.stepwise)
 
 
 class Samples:
@@ -107,7 +109,13 @@ class Samples:
         if len(self.x) == 0:
             raise ShapeError("x has no samples")
         self.y = None if y is None else _as_samples(y, "y")
-        self.sample_weight = None if sample_weight is None else np.atleast_1d(sample_weight)
+        try:
+            self.sample_weight = None if sample_weight is None else np.atleast_1d(sample_weight)
+        except ValueError as error:  # sequences of different lengths
+            raise ShapeError(
+                "sample_weight must be one array of shape (samples,), (samples, steps) or that of "
+                "the unreduced loss; pad weights of steps with recurrust.data.pad_sequences"
+            ) from error
         if self.sample_weight is not None and self.sample_weight.dtype.kind not in "fiub":
             raise DtypeError(
                 f"sample_weight must hold real numbers, got dtype {self.sample_weight.dtype}"
@@ -163,9 +171,10 @@ class Samples:
         weight = None
         if self.sample_weight is not None:
             weight = self.sample_weight[rows].astype(self._dtype, copy=False)
-            if isinstance(self.x, list) and weight.ndim > 1:
+            if isinstance(self.y, list) and weight.ndim > 1:  # one for each step of the longest
                 weight = weight[:, : x.shape[1]]
-        return Batch(x, y, lengths, weight)
+        ragged = isinstance(self.x, list) and y is not None
+        return Batch(x, y, lengths, weight, isinstance(self.y, list) if ragged else None)
 
     @staticmethod
     def _gather(
@@ -191,7 +200,7 @@ class Samples:
         return part
 
     def check_finite(self, prefix: str = "") -> None:
-        """Raise `NonFiniteError` where inputs, targets or weights are not finite.
+        """Raise `NonFiniteError` where inputs, targets or weights are not finite for the network.
 
         Steps past a sample's length are not looked at.
         """
@@ -201,13 +210,11 @@ class Samples:
             label = prefix + name
             if isinstance(values, list):
                 for row, sequence in enumerate(values):
-                    fine = np.isfinite(sequence)
-                    if not fine.all():
-                        place = np.unravel_index(int(np.argmin(fine)), fine.shape)
-                        raise nonfinite_error(label, sequence[place], (row, *map(int, place)))
+                    require_finite(sequence, label, dtype=self._dtype, row=row)
                 continue
             per_step = values.ndim > 1 and values.shape[1:2] == self.sample_shape[:1]
-            check_finite(values, label, lengths=self.lengths if per_step else None)
+            lengths = self.lengths if per_step else None
+            require_finite(values, label, lengths=lengths, dtype=self._dtype)
 
 
 def samples_for(
@@ -260,7 +267,15 @@ def _as_samples(data: Any, name: str) -> NDArray[Any] | list[NDArray[Any]]:
             f"{name} must hold numbers, got dtype object (a table of mixed columns?): "
             "convert it to one numeric dtype"
         )
-    sequences = [np.asarray(sequence) for sequence in data]
+    sequences = []
+    for index, sequence in enumerate(data):
+        try:
+            sequences.append(np.asarray(sequence))
+        except ValueError as error:  # different lengths again
+            raise ShapeError(
+                f"{name}[{index}] must be one array of shape (steps, ...), but its own entries "
+                "have different shapes"
+            ) from error
     for index, sequence in enumerate(sequences):
         if sequence.dtype.kind not in "fiub":
             raise DtypeError(f"{name}[{index}] must hold real numbers, got {sequence.dtype}")

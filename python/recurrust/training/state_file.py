@@ -11,10 +11,11 @@ import numpy as np
 
 from recurrust import _core
 from recurrust.exceptions import DtypeError, FileFormatError
+from recurrust.serialization import CHECKPOINT_FORMAT
 
 __all__ = ["read_state", "write_state"]
 
-_FORMAT = "recurrust.checkpoint"
+_FORMAT = CHECKPOINT_FORMAT
 _FORMAT_VERSION = 1
 
 # Keys of mappings that stand for what JSON doesn't have.
@@ -24,8 +25,14 @@ _ARRAY, _DTYPE, _SHAPE, _ITEMS = "~array", "~dtype", "~shape", "~items"
 _FILE_DTYPES = ("<f4", "<f8", "<i8", "|u1", "|b1")
 
 
-def write_state(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+def write_state(
+    path: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    further: Mapping[str, str] | None = None,
+) -> None:
     """Write a state to a file, which appears whole or not at all.
+
+    `further` is metadata for other readers.
 
     Raises
     ------
@@ -37,6 +44,7 @@ def write_state(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
     arrays: dict[str, Any] = {}
     tree = _encode(state, "", arrays)
     metadata = {
+        **(further or {}),
         "format": _FORMAT,
         "format_version": str(_FORMAT_VERSION),
         "state": json.dumps(tree),
