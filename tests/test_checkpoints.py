@@ -744,6 +744,38 @@ class TestGoingOn:
         trainer.callbacks[0].fails = False
         assert dict(trainer.fit(x, y, epochs=1, batch_size=2, verbose=0)) == dict(expected)
 
+    def test_callbacks_that_began_in_vain_change_nothing(self, tmp_path):
+        path = tmp_path / "checkpoint"
+
+        class Failing(rr.Callback):
+            fails = False
+
+            def on_train_begin(self, trainer, epochs):
+                if self.fails:
+                    raise OSError("no disk")
+
+            def on_batch_end(self, trainer, batch, loss):
+                if (trainer.epoch, batch) == (2, 1):
+                    trainer.save_checkpoint(path)
+
+        def trainer():
+            # Its first epoch counts as the best, so its weights are not the latest.
+            stopping = rr.EarlyStopping("loss", mode="max")
+            return build(callbacks=[stopping, rr.CSVLogger(tmp_path / "log.csv"), Failing()])
+
+        x, y = arrays()
+        expected = trainer().fit(x, y, epochs=4, batch_size=3, verbose=0)
+        resumed = trainer()
+        resumed.load_checkpoint(path)
+        before = capture(resumed)
+        resumed.callbacks[2].fails = True
+        with pytest.raises(OSError, match="no disk"):
+            resumed.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        assert_same(capture(resumed), before)
+        resumed.callbacks[2].fails = False
+        history = resumed.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        assert (history.epochs, dict(history)) == ([1, 2, 3, 4], dict(expected))
+
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
     def test_loaded_and_saved_or_copied_before_going_on(self, tmp_path, copied):
         x, y = arrays()

@@ -206,6 +206,19 @@ class TestFit:
         assert trainer.evaluate(x, y)["accuracy"] > 0.9
         assert trainer.history["accuracy"][-1] > 0.9
 
+    def test_a_fit_that_can_not_begin_leaves_the_record_of_the_one_before(self):
+        x, y = arrays()
+        stopping = rr.EarlyStopping("loss", patience=1, mode="max")
+        trainer = make_trainer(lr=0.1, callbacks=[stopping])
+        history = trainer.fit(x, y, epochs=5, verbose=0)
+        assert history.epochs == [1, 2]
+        trainer.callbacks = [stopping, rr.EarlyStopping("val_loss")]
+        with pytest.raises(rr.ConfigError, match="'val_loss' is not recorded"):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        assert trainer.history is history
+        assert (stopping.best, stopping.best_epoch) == (history["loss"][0], 1)
+        assert trainer._stopping
+
 
 class TestLayouts:
     @pytest.mark.parametrize("kind", ["sequence", "last"])

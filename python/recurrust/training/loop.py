@@ -36,15 +36,16 @@ def under_way(
     `names` are the quantities that the history shall have.
     """
     resumed = trainer._resumed
-    if resumed is None:
-        trainer.history = History(names)
-        trainer._stopping = False
-    else:
+    if resumed is not None:
         _require_same_run(trainer, resumed, batches, names)
-    # Callbacks forget their states when a run begins.
-    kept = [(one, state_of(one)) for one in trainer.callbacks if resumed is not None]
-    trainer.interrupted = False
-    try:
+    with contextlib.ExitStack() as undo:
+        _restore_afterwards(trainer, undo)
+        if resumed is None:
+            trainer.history = History(names)
+            trainer._stopping = False
+        trainer.interrupted = False
+        # Callbacks forget their states when a run begins.
+        kept = [(one, state_of(one)) for one in trainer.callbacks if resumed is not None]
         with modes_restored(trainer.network), contextlib.ExitStack() as ends:
             for callback in callbacks:
                 callback.on_train_begin(trainer, epochs)
@@ -53,17 +54,25 @@ def under_way(
                 load_state(one, state)
             run = resumed or Run(dict(batches.description))
             trainer._run, trainer._resumed = run, None
+            undo.pop_all()
             try:
                 yield run
             except KeyboardInterrupt:
                 trainer.interrupted = True
             finally:
                 trainer._run, trainer._stepping = None, False
-    except BaseException:
-        if trainer._resumed is not None:  # it didn't come to that
-            for one, state in kept:
-                load_state(one, state)
-        raise
+
+
+def _restore_afterwards(trainer: Trainer, stack: contextlib.ExitStack) -> None:
+    """Have a trainer put back as it is now, with what a run that can't begin may change.
+
+    Callbacks that began must end, and when they do they may change even the weights.
+    """
+    names = ("history", "interrupted", "_stopping")
+    stack.callback(trainer.network.load_state_dict, trainer.network.state_dict())
+    for callback in trainer.callbacks:
+        stack.callback(load_state, callback, state_of(callback))
+    stack.callback(vars(trainer).update, {name: vars(trainer)[name] for name in names})
 
 
 def _require_same_run(trainer: Trainer, run: Run, batches: Batches, names: Sequence[str]) -> None:
