@@ -34,6 +34,7 @@ from recurrust.training.arguments import (
 from recurrust.training.batches import Batches, GivenBatches, SampleBatches, slices
 from recurrust.training.checkpoint import capture, restore
 from recurrust.training.evaluation import evaluate
+from recurrust.training.interrupts import Interrupts
 from recurrust.training.loop import train, under_way
 from recurrust.training.passes import modes_restored, predict
 from recurrust.training.run import Run
@@ -212,10 +213,11 @@ class Trainer:
         """Train for some epochs.
 
         Ctrl-C ends the training: the history so far is returned, `interrupted` is True, and
-        callbacks end as always, so that `EarlyStopping` brings back the best weights. The epoch
-        that was interrupted doesn't count, and the next `fit` begins with it. A second `fit` goes
-        on with weights, optimizer, schedule and the number of the epoch; the history and
-        callbacks start afresh.
+        callbacks end as always, so that `EarlyStopping` brings back the best weights. A step of
+        the optimizer and the schedule is finished before, and so is the beginning or the end of a
+        run; a second Ctrl-C doesn't wait for that. The epoch that was interrupted doesn't count,
+        and the next `fit` begins with it. A second `fit` goes on with weights, optimizer,
+        schedule and the number of the epoch; the history and callbacks start afresh.
 
         After `load_checkpoint` of a checkpoint that was written while `fit` ran, `fit` goes on
         with that run instead: history and callbacks are those of the run, and it has the results
@@ -317,8 +319,13 @@ class Trainer:
         elif verbose == 2:
             callbacks.append(LinePrinter())
         names = self._quantities(validation is not None)
-        with under_way(self, batches, names, callbacks, epochs) as run:
-            train(self, run, batches, validation, callbacks, epochs=epochs, batch_size=batch_size)
+        with (
+            Interrupts() as interrupts,
+            under_way(self, batches, names, callbacks, epochs) as run,
+        ):
+            run.interrupts = interrupts
+            options = {"epochs": epochs, "batch_size": batch_size}
+            interrupts.allow(train, self, run, batches, validation, callbacks, **options)
         if self.interrupted and verbose > 0:
             done = len(self.history.epochs)
             print(f"interrupted in epoch {self.epoch + 1}; epochs in the history: {done}")
@@ -441,11 +448,12 @@ class Trainer:
         """
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         run = Run({})
-        with modes_restored(self.network):
+        with Interrupts() as run.interrupts, modes_restored(self.network):
             self.network.train()
             self._stepping = True
             try:
-                loss = learn(self, samples.batch(slice(None)), run, "")
+                batch = samples.batch(slice(None))
+                loss = run.interrupts.allow(learn, self, batch, run, "")
                 finish_group(self, run, "")
             finally:
                 self._stepping = False
@@ -544,7 +552,9 @@ class Trainer:
         """
         if self._run is not None:
             raise StateError("load_checkpoint can't be called while fit is running")
-        restore(self, read_state(path), os.fspath(path))
+        state = read_state(path)
+        with Interrupts():
+            restore(self, state, os.fspath(path))
 
     @property
     def _position(self) -> Run | None:

@@ -33,6 +33,8 @@ def under_way(
 ) -> Iterator[Run]:
     """Begin a run, or go on with that of a checkpoint; end it, also after Ctrl-C.
 
+    Neither may be left half done, so call it where Ctrl-C is held back.
+
     `names` are the quantities that the history shall have.
     """
     resumed = trainer._resumed
@@ -114,13 +116,7 @@ def train(
                 trainer.network, trainer.loss, trainer.metrics, validation, batch_size
             )
             values |= {f"val_{name}": value for name, value in measured.items()}
-        trainer._stepping = True
-        if trainer.scheduler is not None and trainer.schedule_every == "epoch":
-            trainer.scheduler.step(values.get("val_loss", values["loss"]))
-        trainer.epoch += 1
-        run.batch = 0
-        trainer.history.append(trainer.epoch, values)
-        trainer._stepping = False
+        run.interrupts.hold(_finish_epoch, trainer, run, values)
         recorded = {name: values[name] for name in trainer.history}
         _tell(trainer, run, callbacks, "on_epoch_end", trainer.epoch, recorded)
         if trainer._stopping:
@@ -148,6 +144,17 @@ def _train_epoch(
     trainer._stepping = False
     measured = run.tally.result(trainer.metrics)
     return {"lr": run.lr, **measured, "skipped": float(run.skipped)}
+
+
+def _finish_epoch(trainer: Trainer, run: Run, values: dict[str, float]) -> None:
+    """Step the schedule, count the epoch and record it."""
+    trainer._stepping = True
+    if trainer.scheduler is not None and trainer.schedule_every == "epoch":
+        trainer.scheduler.step(values.get("val_loss", values["loss"]))
+    trainer.epoch += 1
+    run.batch = 0
+    trainer.history.append(trainer.epoch, values)
+    trainer._stepping = False
 
 
 def _tell(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recurrust.training.accumulation import Accumulation
+from recurrust.training.interrupts import Interrupts
 from recurrust.training.tally import Tally
 
 __all__ = ["Event", "Run"]
@@ -40,6 +41,8 @@ class Run:
     event: Event | None = None
     tally: Tally = field(default_factory=Tally)
     accumulation: Accumulation = field(default_factory=Accumulation)
+    # How Ctrl-C is held back; no part of the state.
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     def begin_epoch(self, lr: float) -> None:
         """Forget what the epoch before has gathered."""

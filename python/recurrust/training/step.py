@@ -55,7 +55,7 @@ def finish_group(trainer: Trainer, run: Run, where: str) -> None:
     loss = group.apply(parameters)
     problem = _clip(trainer, parameters, trainer.clip_norm)
     if problem is None:
-        _update(trainer, loss)
+        run.interrupts.hold(_update, trainer, loss)
     else:
         _skip(trainer, run, problem, where)
 
@@ -87,7 +87,7 @@ def _step(
     if accumulating:
         run.accumulation.add(parameters, measured, trainer.loss)
     else:
-        _update(trainer, measured.value)
+        run.interrupts.hold(_update, trainer, measured.value)
     return measured, True, state
 
 
