@@ -797,6 +797,20 @@ class TestNonFinite:
         for name, array in trainer.network.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    @pytest.mark.parametrize("index", [1, 5])
+    def test_it_is_the_right_gradient_that_is_named(self, index):
+        class Spoiling(BrokenLoss):
+            def value_and_grad(self, pred, target):
+                parameters[index].grad[...] = math.inf
+                return 1.0, np.zeros_like(pred)
+
+        model = network()
+        parameters = list(model.parameters())
+        name = [name for name, _ in model.named_parameters()][index]
+        trainer = make_trainer(model, Spoiling(), lr=0.1)
+        with pytest.raises(rr.NonFiniteError, match=f"the gradient of {name} is not finite"):
+            trainer.train_step(*arrays())
+
     def test_gradients_beyond_the_range_of_squares_are_finite(self):
         x, y = arrays()
         model = network(dtype="float32")
@@ -870,6 +884,63 @@ class TestNonFinite:
             x, y, validation_data=(x * np.nan, y), check_finite=False, epochs=1, verbose=0
         )
         assert math.isnan(history["val_loss"][0])
+
+
+class Weighted:
+    """A loss with a parameter of its own: its value is the factor times the mean square error."""
+
+    def __init__(self, factor=2.0):
+        self.factor = rr.Parameter(np.array([factor]), "factor")
+        self.gradient = None
+
+    def __call__(self, pred, target):
+        return self.factor.data[0] * rr.MSELoss()(pred, target)
+
+    def value_and_grad(self, pred, target):
+        value, gradient = rr.MSELoss().value_and_grad(pred, target)
+        self.factor.grad[...] += value if self.gradient is None else self.gradient
+        return self.factor.data[0] * value, self.factor.data[0] * gradient
+
+
+class TestParametersOutsideTheModel:
+    @pytest.mark.parametrize("accumulated", [1, 2])
+    def test_their_gradients_are_those_of_the_step(self, accumulated):
+        x, y = arrays(8)
+        model, loss = network(), Weighted()
+        optimizer = rr.SGD([*model.parameters(), loss.factor], lr=0.1)
+        trainer = rr.Trainer(model, loss, optimizer, accumulate_grad_batches=accumulated, seed=0)
+        options = {"batch_size": 4 // accumulated, "shuffle": False, "verbose": 0}
+        loss.factor.grad[...] = 5.0  # left over by somebody
+        trainer.fit(x, y, epochs=1, **options)
+        by_hand, factor = network(), 2.0
+        for part in (slice(0, 4), slice(4, 8)):
+            pred, cache = by_hand.forward_with_cache(x[part])
+            value, gradient = rr.MSELoss().value_and_grad(pred, y[part])
+            by_hand.zero_grad()
+            by_hand.backward(factor * gradient, cache=cache)
+            rr.SGD(by_hand.parameters(), lr=0.1).step()
+            factor -= 0.1 * value
+        assert loss.factor.data[0] == pytest.approx(factor, rel=1e-12)
+        for name, array in by_hand.state_dict().items():
+            np.testing.assert_allclose(model.state_dict()[name], array, rtol=1e-12, atol=1e-14)
+
+    def test_they_are_clipped_and_checked(self):
+        x, y = arrays()
+        model, loss = network(), Weighted()
+        optimizer = rr.SGD([*model.parameters(), loss.factor], lr=1.0)
+        trainer = rr.Trainer(model, loss, optimizer, clip_norm=1e-3, seed=0)
+        loss.gradient = 1e9
+        trainer.train_step(x, y)
+        assert loss.factor.data[0] == pytest.approx(2.0 - 1e-3, rel=1e-6)
+        loss.gradient = math.nan
+        before = model.state_dict()
+        with pytest.raises(
+            rr.NonFiniteError, match="the gradient of the optimizer's parameter 'factor' is not"
+        ):
+            trainer.train_step(x, y)
+        assert loss.factor.data[0] == pytest.approx(2.0 - 1e-3, rel=1e-6)
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
 
 
 class TestClipping:

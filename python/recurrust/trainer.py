@@ -69,7 +69,9 @@ class Trainer:
     loss : object
         A loss with reduction "mean" or "sum".
     optimizer : object
-        An optimizer of the model's parameters.
+        An optimizer of the model's parameters. Where it has others as well, e.g. those of a loss
+        of your own, their gradients are set to zero before every batch, clipped together with the
+        model's and checked like these.
     scheduler : LRScheduler or callable, optional
         The schedule of the learning rate, built on `optimizer`: one of recurrust, or an object of
         your own with `step(metric)` and `state_dict()`. A function of the number of steps taken
@@ -81,7 +83,7 @@ class Trainer:
         `train_step` count as well. A step that was skipped (`on_nonfinite`) doesn't, and neither
         does an interrupted epoch. Callbacks see the optimizer's rate after the schedule's step.
     clip_norm : float, optional
-        Scale the gradients of all the model's parameters together down to this norm.
+        Scale the gradients of all parameters together down to this norm.
     tbptt : int, optional
         Truncated backpropagation through time: cut the sequences of a batch into windows of this
         many steps and take a step of the optimizer after each. The states go from window to

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recurrust.training.accumulation import Accumulation
 from recurrust.training.interrupts import Interrupts
 from recurrust.training.tally import Tally
+
+if TYPE_CHECKING:
+    from recurrust._core import Parameter
 
 __all__ = ["Event", "Run"]
 
@@ -41,6 +44,8 @@ class Run:
     event: Event | None = None
     tally: Tally = field(default_factory=Tally)
     accumulation: Accumulation = field(default_factory=Accumulation)
+    # Parameters that only the optimizer has, once looked for; no part of the state.
+    others: list[Parameter] | None = None
     # How Ctrl-C is held back; no part of the state.
     interrupts: Interrupts = field(default_factory=Interrupts)
 
@@ -51,6 +56,7 @@ class Run:
         self.skipped = 0
         self.tally = Tally()
         self.accumulation = Accumulation()
+        self.others = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything, to be saved."""

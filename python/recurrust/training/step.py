@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def finish_group(trainer: Trainer, run: Run, where: str) -> None:
     group, run.accumulation = run.accumulation, Accumulation()
     if group.batches == 0:
         return
-    parameters = list(trainer.network.parameters())
+    parameters = _trained(trainer, run)
     loss = group.apply(parameters)
     problem = _clip(trainer, parameters, trainer.clip_norm)
     if problem is None:
@@ -67,7 +67,7 @@ def _step(
 
     Returns the loss, whether it counts, and the network's states at the end.
     """
-    parameters = list(trainer.network.parameters())
+    parameters = _trained(trainer, run)
     _core.zero_grad_(parameters)
     measured, state = backward(trainer.network, trainer.loss, batch, state)
     if trainer.tbptt is not None and not measured.per_step:
@@ -89,6 +89,25 @@ def _step(
     else:
         run.interrupts.hold(_update, trainer, measured.value)
     return measured, True, state
+
+
+def _trained(trainer: Trainer, run: Run) -> list[_core.Parameter]:
+    """Return the model's parameters, then those that only the optimizer has.
+
+    It moves these as well, so their gradients must be those of the step, too: a loss may have
+    parameters of its own. What others hold in the optimizer's groups is theirs.
+    """
+    own = list(trainer.network.parameters())
+    if run.others is None:
+        known = {id(parameter) for parameter in own}
+        groups = getattr(trainer.optimizer, "param_groups", None) or ()
+        run.others = [
+            parameter
+            for group in groups
+            for parameter in group["params"]
+            if isinstance(parameter, _core.Parameter) and id(parameter) not in known
+        ]
+    return own + run.others
 
 
 def _update(trainer: Trainer, loss: float) -> None:
@@ -116,8 +135,18 @@ def _clip(
     try:
         _core.clip_grad_norm_(parameters, limit, error_if_nonfinite=True)
     except NonFiniteError:
-        for name, parameter in trainer.model.named_parameters():
+        for name, parameter in _named(trainer, parameters):
             if not np.isfinite(parameter.grad).all():
                 return f"the gradient of {name} is not finite"
         raise
     return None
+
+
+def _named(
+    trainer: Trainer, parameters: Iterable[_core.Parameter]
+) -> Iterator[tuple[str, _core.Parameter]]:
+    """Yield parameters with the names that they have in the model."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    for parameter in parameters:
+        other = f"the optimizer's parameter {parameter.name!r}"
+        yield names.get(id(parameter), other), parameter
