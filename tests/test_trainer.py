@@ -869,6 +869,25 @@ class TestNonFinite:
         for name, array in model.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    @pytest.mark.parametrize("accumulated", [1, 2])
+    @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
+    def test_weights_that_left_the_range_are_named(self, on_nonfinite, accumulated):
+        # The gradient is finite, its product with the rate isn't.
+        x, y = np.full((16, 2), 1e4, np.float32), np.ones((16, 1), np.float32)
+        model = rr.Sequential(rr.Linear(2, 1, seed=0))
+        trainer = make_trainer(
+            model, lr=1e38, on_nonfinite=on_nonfinite, accumulate_grad_batches=accumulated
+        )
+        batch = accumulated
+        with pytest.raises(
+            rr.NonFiniteError,
+            match=rf"the loss is .* in epoch 1, batch {batch}, and 0\.weight itself is not finite",
+        ) as caught:
+            trainer.fit(x, y, epochs=5, batch_size=4, verbose=0)
+        assert "untouched" not in str(caught.value)
+        assert not np.isfinite(model[0].weight).all()
+        assert trainer.epoch == 0
+
     def test_all_skipped(self):
         x, y = arrays()
         trainer = make_trainer(on_nonfinite="skip", loss=BrokenLoss(value=math.nan))

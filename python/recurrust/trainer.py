@@ -104,8 +104,9 @@ class Trainer:
     on_nonfinite : {"raise", "skip"}, default "raise"
         What to do about a loss or gradient that is not finite: raise `NonFiniteError`, or skip
         the step and count it in the history as "skipped". Weights, optimizer and schedule are
-        untouched either way. Where the data are not finite, `fit` raises all the same; with
-        `check_finite=False` their batches are skipped.
+        untouched either way. If weights themselves are not finite, because an earlier update was
+        too large, it raises in both cases: no further step is possible. Where the data are not
+        finite, `fit` raises all the same; with `check_finite=False` their batches are skipped.
     seed : int, optional
         Seed of the shuffling, which depends on it and the number of the epoch alone. By default
         it follows from the state of the process-wide random stream.

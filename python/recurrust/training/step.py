@@ -57,7 +57,7 @@ def finish_group(trainer: Trainer, run: Run, where: str) -> None:
     if problem is None:
         run.interrupts.hold(_update, trainer, loss)
     else:
-        _skip(trainer, run, problem, where)
+        _skip(trainer, run, parameters, problem, where)
 
 
 def _step(
@@ -81,7 +81,7 @@ def _step(
     else:
         problem = _clip(trainer, parameters, None if accumulating else trainer.clip_norm)
     if problem is not None:
-        _skip(trainer, run, problem, where)
+        _skip(trainer, run, parameters, problem, where)
         return measured, False, state
     run.tally.add(measured, trainer.loss)
     if accumulating:
@@ -117,8 +117,17 @@ def _update(trainer: Trainer, loss: float) -> None:
         trainer.scheduler.step(loss)
 
 
-def _skip(trainer: Trainer, run: Run, problem: str, where: str) -> None:
+def _skip(
+    trainer: Trainer, run: Run, parameters: Iterable[_core.Parameter], problem: str, where: str
+) -> None:
     """Count a step that can't be taken, or raise."""
+    for name, parameter in _named(trainer, parameters):
+        if not np.isfinite(parameter.data).all():  # so no later step could be taken either
+            raise NonFiniteError(
+                f"{problem}{where}, and {name} itself is not finite any more: an earlier update "
+                "was too large for its numbers. Go back to earlier weights; a lower learning "
+                "rate, clip_norm or scaled data may help"
+            )
     if trainer.on_nonfinite == "raise":
         raise NonFiniteError(
             f"{problem}{where}; the weights are untouched. A lower learning rate, clip_norm "
