@@ -87,8 +87,10 @@ class Trainer:
     tbptt : int, optional
         Truncated backpropagation through time: cut the sequences of a batch into windows of this
         many steps and take a step of the optimizer after each. The states go from window to
-        window, gradients don't. Needs an output and a target for every step, and layers that go
-        forwards in time only. Evaluation and prediction see whole sequences.
+        window, gradients don't. After a window that is skipped (`on_nonfinite`), samples whose
+        states are not finite go on from zeros, the others from their states. Needs an output and
+        a target for every step, and layers that go forwards in time only. Evaluation and
+        prediction see whole sequences.
     accumulate_grad_batches : int, default 1
         How many batches `fit` takes together for one step of the optimizer. The gradient is that
         of one batch with all their samples, whatever number of valid elements each has. What is

@@ -40,6 +40,8 @@ def learn(trainer: Trainer, batch: Batch, run: Run, where: str) -> float:
         measured, taken, state = _step(trainer, window, run, place, state)
         if taken:
             tally.add(measured, trainer.loss)
+        else:
+            state = _begun_anew(state, len(window.x))
         if taken and trainer.metrics:
             windows.append(measured)
     run.tally.keep(windows)
@@ -89,6 +91,31 @@ def _step(
     else:
         run.interrupts.hold(_update, trainer, measured.value)
     return measured, True, state
+
+
+def _begun_anew(states: Sequence[Any], samples: int) -> list[Any]:
+    """Return a network's states, those of samples that have any that is not finite zeroed.
+
+    Of states that are not shaped (layers, samples, features), as some layer of the user's may
+    have, nobody knows what belongs to a sample; they stay as they are.
+    """
+
+    def is_known(state: Any) -> bool:
+        return isinstance(state, np.ndarray) and state.ndim == 3 and state.shape[1] == samples
+
+    parts = [state if isinstance(state, tuple) else (state,) for state in states]
+    spoiled = np.zeros((samples, 1), dtype=bool)
+    for part in parts:
+        for state in filter(is_known, part):
+            spoiled[:, 0] |= ~np.isfinite(state).all(axis=(0, 2))
+    renewed = [
+        tuple(np.where(spoiled, 0, state) if is_known(state) else state for state in part)
+        for part in parts
+    ]
+    return [
+        part if isinstance(state, tuple) else part[0]
+        for state, part in zip(states, renewed, strict=True)
+    ]
 
 
 def _trained(trainer: Trainer, run: Run) -> list[_core.Parameter]:
