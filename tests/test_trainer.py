@@ -896,6 +896,33 @@ class TestNonFinite:
         assert history["skipped"] == [3.0]
         assert math.isnan(trainer.train_step(x, y))
 
+    @pytest.mark.parametrize("validated", [True, False])
+    @pytest.mark.parametrize(
+        "schedule",
+        [
+            lambda optimizer: rr.ReduceLROnPlateau(optimizer, patience=0),
+            lambda optimizer: rr.StepLR(optimizer, 1, 0.5),
+        ],
+    )
+    def test_an_epoch_without_a_step_is_none_of_the_schedule(self, schedule, validated):
+        x, y = arrays()
+        loss = BrokenLoss(gradient=0.0)
+        model = network()
+        optimizer = rr.SGD(model.parameters(), lr=0.5)
+        scheduler = schedule(optimizer)
+        trainer = rr.Trainer(model, loss, optimizer, scheduler, on_nonfinite="skip", seed=0)
+        options = {"validation_data": (x, y)} if validated else {}
+        trainer.fit(x, y, epochs=1, verbose=0, **options)
+        assert scheduler.step_count == 1
+        before = (scheduler.state_dict(), optimizer.lr)
+        loss.gradient = math.nan
+        history = trainer.fit(x, y, epochs=2, verbose=0, **options)
+        assert history["skipped"] == [1.0, 1.0]
+        assert (scheduler.state_dict(), optimizer.lr) == before
+        loss.gradient = 0.0
+        trainer.fit(x, y, epochs=1, verbose=0, **options)
+        assert scheduler.step_count == 2
+
     def test_validation_loss_may_be_anything(self):
         x, y = arrays()
         trainer = make_trainer()
@@ -1092,16 +1119,6 @@ class TestSchedules:
         trainer = scheduled(rr.ReduceLROnPlateau, schedule_every="batch")
         loss = trainer.train_step(x, y)
         assert trainer.scheduler.best == loss
-
-    def test_plateau_of_epochs_without_any_step_counts_them_as_failures(self):
-        x, y = arrays()
-        model = network()
-        optimizer = rr.SGD(model.parameters(), lr=0.1)
-        scheduler = rr.ReduceLROnPlateau(optimizer, patience=1)
-        options = {"on_nonfinite": "skip"}
-        trainer = rr.Trainer(model, BrokenLoss(math.nan), optimizer, scheduler, **options)
-        history = trainer.fit(x, y, epochs=3, verbose=0)
-        np.testing.assert_allclose(history["lr"], [0.1, 0.1, 0.01])
 
     def test_skipped_steps_leave_no_trace_in_a_schedule_of_batches(self):
         x, y = arrays(6)

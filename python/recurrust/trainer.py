@@ -81,7 +81,8 @@ class Trainer:
         without validation data; "batch" means after each step of the optimizer, with the loss
         that the step was for. Epochs and steps count over all calls of `fit`, and those of
         `train_step` count as well. A step that was skipped (`on_nonfinite`) doesn't, and neither
-        does an interrupted epoch. Callbacks see the optimizer's rate after the schedule's step.
+        does an epoch that was interrupted or in which all steps were skipped. Callbacks see the
+        optimizer's rate after the schedule's step.
     clip_norm : float, optional
         Scale the gradients of all parameters together down to this norm.
     tbptt : int, optional

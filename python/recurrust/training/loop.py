@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,8 @@ def _train_epoch(
 def _finish_epoch(trainer: Trainer, run: Run, values: dict[str, float]) -> None:
     """Step the schedule, count the epoch and record it."""
     trainer._stepping = True
-    if trainer.scheduler is not None and trainer.schedule_every == "epoch":
+    stepped = not math.isnan(values["loss"])  # else every batch was skipped
+    if stepped and trainer.scheduler is not None and trainer.schedule_every == "epoch":
         trainer.scheduler.step(values.get("val_loss", values["loss"]))
     trainer.epoch += 1
     run.batch = 0
