@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recurrust.training.run import Run
     from recurrust.training.samples import Batch
 
-__all__ = ["finish_group", "learn"]
+__all__ = ["finish_group", "learn", "trained_parameters"]
 
 
 def learn(trainer: Trainer, batch: Batch, run: Run, where: str) -> float:
@@ -53,7 +53,7 @@ def finish_group(trainer: Trainer, run: Run, where: str) -> None:
     group, run.accumulation = run.accumulation, Accumulation()
     if group.batches == 0:
         return
-    parameters = _trained(trainer, run)
+    parameters = trained_parameters(trainer, run)
     loss = group.apply(parameters)
     problem = _clip(trainer, parameters, trainer.clip_norm)
     if problem is None:
@@ -69,7 +69,7 @@ def _step(
 
     Returns the loss, whether it counts, and the network's states at the end.
     """
-    parameters = _trained(trainer, run)
+    parameters = trained_parameters(trainer, run)
     _core.zero_grad_(parameters)
     measured, state = backward(trainer.network, trainer.loss, batch, state)
     if trainer.tbptt is not None and not measured.per_step:
@@ -118,7 +118,7 @@ def _begun_anew(states: Sequence[Any], samples: int) -> list[Any]:
     ]
 
 
-def _trained(trainer: Trainer, run: Run) -> list[_core.Parameter]:
+def trained_parameters(trainer: Trainer, run: Run) -> list[_core.Parameter]:
     """Return the model's parameters, then those that only the optimizer has.
 
     It moves these as well, so their gradients must be those of the step, too: a loss may have

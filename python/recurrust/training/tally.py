@@ -115,7 +115,7 @@ class Tally:
         tally._sum = float(state["sum"])
         tally._weight = float(state["weight"])
         tally._batches = int(state["batches"])
-        tally._seen = [_Seen(*one) for one in state["seen"]]
+        tally._seen = [_seen_of(*one) for one in state["seen"]]
         return tally
 
 
@@ -132,6 +132,13 @@ def total_weight(loss: Loss, measured: Measured) -> float | None:
     for weight in measured.weights.values():
         elements *= weight.reshape(weight.shape + (1,) * (elements.ndim - weight.ndim))
     return float(elements.sum())
+
+
+def _seen_of(pred: Any, target: Any, steps: Any) -> _Seen:
+    for array in (pred, target):
+        if not isinstance(array, np.ndarray) or array.shape[:1] != pred.shape[:1]:
+            raise TypeError(f"predictions and targets must be arrays, got {array!r:.80}")
+    return _Seen(pred, target, bool(steps))
 
 
 def _along_steps(windows: Sequence[NDArray[Any]]) -> NDArray[Any]:
