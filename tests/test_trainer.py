@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 
 import matplotlib as mpl
 import numpy as np
@@ -628,6 +629,26 @@ class TestMetrics:
     def test_impossible_metrics(self, metrics):
         with pytest.raises(rr.ConfigError, match="metric"):
             make_trainer(metrics=metrics)
+
+    @pytest.mark.parametrize(
+        "value", [None, "0.5", [0.5], np.ones(3), np.ones((1, 1)), np.array([None]), {}, 1j]
+    )
+    def test_what_is_no_number_is_named(self, value):
+        x, y = arrays()
+        metrics = {"mae": rr.metrics.mean_absolute_error, "mine": lambda pred, target: value}
+        trainer = make_trainer(metrics=metrics)
+        with pytest.raises(rr.DtypeError, match="metric 'mine' must return a number, got "):
+            trainer.evaluate(x, y)
+        with pytest.raises(rr.DtypeError, match="metric 'mine' must return a number, got "):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        assert (trainer.epoch, trainer.history.epochs) == (0, [])
+
+    @pytest.mark.parametrize(
+        "value", [3, True, np.float32(3), np.array(3), np.bool_(1), Fraction(3), math.nan]
+    )
+    def test_numbers_of_any_kind(self, value):
+        trainer = make_trainer(metrics={"mine": lambda pred, target: value})
+        np.testing.assert_equal(trainer.evaluate(*arrays())["mine"], float(value))
 
 
 class TestValidation:

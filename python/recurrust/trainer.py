@@ -283,7 +283,8 @@ class Trainer:
             If an option has a value that it can't have; if an iterator has no batches for a
             further epoch; if a run from a checkpoint can't go on with these data.
         DtypeError
-            If data do not hold real numbers, or an option is no number where one is needed.
+            If data do not hold real numbers, or an option or what a metric returns is no number
+            where one is needed.
         NonFiniteError
             If data hold NaN or an infinity, naming row, step and column; or if the loss or a
             gradient is not finite, naming the tensor.
