@@ -449,8 +449,16 @@ class TestRefusal:
             ("run", 3),
             ("history", {"epochs": [1], "values": {"loss": []}}),
             ("random_stream", [1]),
+            ("random_stream", [-1, 0]),
             ("epoch", "many"),
+            ("epoch", -1),
+            ("seed", -1),
             ("description", None),
+            ("model", None),
+            ("model", {}),
+            ("optimizer", {}),
+            ("callbacks", []),
+            ("callbacks", [{"running": True}, {}]),
         ],
     )
     def test_parts_that_make_no_sense(self, saved, part, value):
@@ -459,6 +467,59 @@ class TestRefusal:
         write_state(saved, {**read_state(saved), part: value})
         with pytest.raises(rr.FileFormatError, match="does not describe a checkpoint"):
             trainer.load_checkpoint(saved)
+        assert_same(capture(trainer), before)
+
+    @pytest.mark.parametrize(
+        "part", ["model", "optimizer", "scheduler", "callbacks", "run", "seed"]
+    )
+    def test_parts_that_are_missing(self, saved, part):
+        trainer = build(callbacks=[Saving("")])
+        before = capture(trainer)
+        state = read_state(saved)
+        del state[part]
+        write_state(saved, state)
+        with pytest.raises(rr.FileFormatError, match=f"does not describe a checkpoint.*'{part}'"):
+            trainer.load_checkpoint(saved)
+        assert_same(capture(trainer), before)
+
+    @pytest.mark.parametrize(
+        ("place", "value", "text"),
+        [
+            (["batch"], -1, "run.batch must be .*-1"),
+            (["batch"], 5, "run.batch must be .*5"),
+            (["batch"], 1.5, "run.batch must be .*1.5"),
+            (["skipped"], -1, "run.skipped"),
+            (["event", 0], "fit", "run.event"),
+            (["event", 1], [], "run.event"),
+            (["event", 2], -1, "run.event"),
+            (["accumulation", "gradients", 0], None, "gradients must be arrays"),
+            (["accumulation", "gradients", 0], np.zeros(3), "gradients must have shapes"),
+            (["accumulation", "gradients"], [], "gradients must have shapes"),
+            (["tally", "seen", 0, 1], "text", "predictions and targets"),
+            (["tally", "seen", 0, 1], np.zeros((1, 5, 1)), "predictions and targets"),
+        ],
+    )
+    def test_positions_that_make_no_sense(self, tmp_path, place, value, text):
+        path = tmp_path / "checkpoint"
+        options = {"accumulate_grad_batches": 4, "metrics": ["mae"]}
+        build(callbacks=[Saving(path)], **options).fit(
+            *arrays(), epochs=1, batch_size=2, verbose=0, shuffle=False
+        )
+        state = read_state(path)
+        run = state["run"]
+        run["batch"] = 3  # as if it were not the last of four
+        trainer = build(callbacks=[Saving("")], **options)
+        if "gradients" in place:
+            gradients = [np.zeros(one.shape) for one in trainer.network.parameters()]
+            run["accumulation"] |= {"batches": 3, "gradients": gradients}
+        part = run
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+        write_state(path, state)
+        before = capture(trainer)
+        with pytest.raises(rr.FileFormatError, match=f"does not describe a checkpoint.*{text}"):
+            trainer.load_checkpoint(path)
         assert_same(capture(trainer), before)
 
     def test_u119_all_differences_are_listed(self, saved):
@@ -779,6 +840,38 @@ class TestGoingOn:
         assert trainer.callbacks[0].state == 1
         trainer.callbacks[0].fails = False
         assert dict(trainer.fit(x, y, epochs=1, batch_size=2, verbose=0)) == dict(expected)
+
+    def test_callbacks_that_began_in_vain_change_nothing(self, tmp_path):
+        path = tmp_path / "checkpoint"
+
+        class Failing(rr.Callback):
+            fails = False
+
+            def on_train_begin(self, trainer, epochs):
+                if self.fails:
+                    raise OSError("no disk")
+
+            def on_batch_end(self, trainer, batch, loss):
+                if (trainer.epoch, batch) == (2, 1):
+                    trainer.save_checkpoint(path)
+
+        def trainer():
+            # Its first epoch counts as the best, so its weights are not the latest.
+            stopping = rr.EarlyStopping("loss", mode="max")
+            return build(callbacks=[stopping, rr.CSVLogger(tmp_path / "log.csv"), Failing()])
+
+        x, y = arrays()
+        expected = trainer().fit(x, y, epochs=4, batch_size=3, verbose=0)
+        resumed = trainer()
+        resumed.load_checkpoint(path)
+        before = capture(resumed)
+        resumed.callbacks[2].fails = True
+        with pytest.raises(OSError, match="no disk"):
+            resumed.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        assert_same(capture(resumed), before)
+        resumed.callbacks[2].fails = False
+        history = resumed.fit(x, y, epochs=2, batch_size=3, verbose=0)
+        assert (history.epochs, dict(history)) == ([1, 2, 3, 4], dict(expected))
 
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
     def test_loaded_and_saved_or_copied_before_going_on(self, tmp_path, copied):

@@ -220,16 +220,54 @@ class TestWindows:
                 optimizer.step()
         assert_close(trainer.network, model)
 
-    def test_a_state_that_is_not_finite_spoils_the_rest_of_its_batch_only(self):
-        x, y = arrays(4)
+    @pytest.mark.parametrize("layer", [rr.LSTM, rr.GRU])
+    def test_a_sample_whose_state_is_not_finite_begins_anew(self, layer):
+        x, y = arrays(2)
+        x[0, 2] = np.nan
+        trainer = build(network(layer), tbptt=2, on_nonfinite="skip")
+        history = trainer.fit(x, y, epochs=1, check_finite=False, shuffle=False, verbose=0)
+        assert history["skipped"] == [1.0]
+        model = network(layer)
+        optimizer = rr.SGD(model.parameters(), lr=0.1)
+        state = None
+        for start in range(0, 10, 2):
+            part = slice(start, start + 2)
+            pred, state, cache = model.forward_with_cache(
+                x[:, part], state=state, return_state=True
+            )
+            if start == 2:
+                entries = state[0] if isinstance(state[0], tuple) else (state[0],)
+                for entry in entries:
+                    assert not np.isfinite(entry[:, 0]).all()
+                    assert np.isfinite(entry[:, 1]).all()
+                    entry[:, 0] = 0
+                continue
+            model.zero_grad()
+            model.backward(rr.MSELoss().value_and_grad(pred, y[:, part])[1], cache=cache)
+            optimizer.step()
+        assert_close(trainer.network, model)
+
+    def test_windows_that_are_skipped_count_neither_in_loss_nor_in_metrics(self):
+        x, y = arrays(2)
         x[0, 5] = np.nan
-        trainer = build(tbptt=4, on_nonfinite="skip")
-        history = trainer.fit(
-            x, y, epochs=1, batch_size=2, shuffle=False, check_finite=False, verbose=0
-        )
-        assert history["skipped"] == [2.0]
-        for array in trainer.network.state_dict().values():
-            assert np.isfinite(array).all()
+        trainer = build(tbptt=4, lr=0.0, on_nonfinite="skip")
+        mae = rr.metrics.mean_absolute_error
+        trainer.metrics = {"values": lambda pred, target: pred.size, "mae": mae}
+        options = {"epochs": 1, "check_finite": False, "shuffle": False, "verbose": 0}
+        history = trainer.fit(x, y, **options)
+        model, state, errors = network(), None, []
+        for part in (slice(0, 4), slice(4, 8), slice(8, 10)):
+            pred, state = model(x[:, part], state=state, return_state=True)
+            if part.start == 4:
+                for entry in state[0]:
+                    entry[:, 0] = 0
+            else:
+                errors.append((pred - y[:, part]).ravel())
+        errors = np.concatenate(errors)
+        assert history["skipped"] == [1.0]
+        assert history["values"] == [12.0]
+        assert history["mae"] == [pytest.approx(np.abs(errors).mean(), rel=1e-12)]
+        assert history["loss"] == [pytest.approx((errors**2).mean(), rel=1e-12)]
 
 
 class TestRefusal:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 
 import matplotlib as mpl
 import numpy as np
@@ -205,6 +206,19 @@ class TestFit:
         trainer.fit(x, y, epochs=30, verbose=0)
         assert trainer.evaluate(x, y)["accuracy"] > 0.9
         assert trainer.history["accuracy"][-1] > 0.9
+
+    def test_a_fit_that_can_not_begin_leaves_the_record_of_the_one_before(self):
+        x, y = arrays()
+        stopping = rr.EarlyStopping("loss", patience=1, mode="max")
+        trainer = make_trainer(lr=0.1, callbacks=[stopping])
+        history = trainer.fit(x, y, epochs=5, verbose=0)
+        assert history.epochs == [1, 2]
+        trainer.callbacks = [stopping, rr.EarlyStopping("val_loss")]
+        with pytest.raises(rr.ConfigError, match="'val_loss' is not recorded"):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        assert trainer.history is history
+        assert (stopping.best, stopping.best_epoch) == (history["loss"][0], 1)
+        assert trainer._stopping
 
 
 class TestLayouts:
@@ -833,6 +847,26 @@ class TestMetrics:
         with pytest.raises(rr.ConfigError, match="metric"):
             make_trainer(metrics=metrics)
 
+    @pytest.mark.parametrize(
+        "value", [None, "0.5", [0.5], np.ones(3), np.ones((1, 1)), np.array([None]), {}, 1j]
+    )
+    def test_what_is_no_number_is_named(self, value):
+        x, y = arrays()
+        metrics = {"mae": rr.metrics.mean_absolute_error, "mine": lambda pred, target: value}
+        trainer = make_trainer(metrics=metrics)
+        with pytest.raises(rr.DtypeError, match="metric 'mine' must return a number, got "):
+            trainer.evaluate(x, y)
+        with pytest.raises(rr.DtypeError, match="metric 'mine' must return a number, got "):
+            trainer.fit(x, y, epochs=1, verbose=0)
+        assert (trainer.epoch, trainer.history.epochs) == (0, [])
+
+    @pytest.mark.parametrize(
+        "value", [3, True, np.float32(3), np.array(3), np.bool_(1), Fraction(3), math.nan]
+    )
+    def test_numbers_of_any_kind(self, value):
+        trainer = make_trainer(metrics={"mine": lambda pred, target: value})
+        np.testing.assert_equal(trainer.evaluate(*arrays())["mine"], float(value))
+
 
 class TestValidation:
     def test_split_takes_the_last_samples_before_shuffling(self):
@@ -1013,6 +1047,20 @@ class TestNonFinite:
         for name, array in trainer.network.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    @pytest.mark.parametrize("index", [1, 5])
+    def test_it_is_the_right_gradient_that_is_named(self, index):
+        class Spoiling(BrokenLoss):
+            def value_and_grad(self, pred, target):
+                parameters[index].grad[...] = math.inf
+                return 1.0, np.zeros_like(pred)
+
+        model = network()
+        parameters = list(model.parameters())
+        name = [name for name, _ in model.named_parameters()][index]
+        trainer = make_trainer(model, Spoiling(), lr=0.1)
+        with pytest.raises(rr.NonFiniteError, match=f"the gradient of {name} is not finite"):
+            trainer.train_step(*arrays())
+
     def test_gradients_beyond_the_range_of_squares_are_finite(self):
         x, y = arrays()
         model = network(dtype="float32")
@@ -1071,6 +1119,25 @@ class TestNonFinite:
         for name, array in model.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 
+    @pytest.mark.parametrize("accumulated", [1, 2])
+    @pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
+    def test_weights_that_left_the_range_are_named(self, on_nonfinite, accumulated):
+        # The gradient is finite, its product with the rate isn't.
+        x, y = np.full((16, 2), 1e4, np.float32), np.ones((16, 1), np.float32)
+        model = rr.Sequential(rr.Linear(2, 1, seed=0))
+        trainer = make_trainer(
+            model, lr=1e38, on_nonfinite=on_nonfinite, accumulate_grad_batches=accumulated
+        )
+        batch = accumulated
+        with pytest.raises(
+            rr.NonFiniteError,
+            match=rf"the loss is .* in epoch 1, batch {batch}, and 0\.weight itself is not finite",
+        ) as caught:
+            trainer.fit(x, y, epochs=5, batch_size=4, verbose=0)
+        assert "untouched" not in str(caught.value)
+        assert not np.isfinite(model[0].weight).all()
+        assert trainer.epoch == 0
+
     def test_all_skipped(self):
         x, y = arrays()
         trainer = make_trainer(on_nonfinite="skip", loss=BrokenLoss(value=math.nan))
@@ -1079,6 +1146,33 @@ class TestNonFinite:
         assert history["skipped"] == [3.0]
         assert math.isnan(trainer.train_step(x, y))
 
+    @pytest.mark.parametrize("validated", [True, False])
+    @pytest.mark.parametrize(
+        "schedule",
+        [
+            lambda optimizer: rr.ReduceLROnPlateau(optimizer, patience=0),
+            lambda optimizer: rr.StepLR(optimizer, 1, 0.5),
+        ],
+    )
+    def test_an_epoch_without_a_step_is_none_of_the_schedule(self, schedule, validated):
+        x, y = arrays()
+        loss = BrokenLoss(gradient=0.0)
+        model = network()
+        optimizer = rr.SGD(model.parameters(), lr=0.5)
+        scheduler = schedule(optimizer)
+        trainer = rr.Trainer(model, loss, optimizer, scheduler, on_nonfinite="skip", seed=0)
+        options = {"validation_data": (x, y)} if validated else {}
+        trainer.fit(x, y, epochs=1, verbose=0, **options)
+        assert scheduler.step_count == 1
+        before = (scheduler.state_dict(), optimizer.lr)
+        loss.gradient = math.nan
+        history = trainer.fit(x, y, epochs=2, verbose=0, **options)
+        assert history["skipped"] == [1.0, 1.0]
+        assert (scheduler.state_dict(), optimizer.lr) == before
+        loss.gradient = 0.0
+        trainer.fit(x, y, epochs=1, verbose=0, **options)
+        assert scheduler.step_count == 2
+
     def test_validation_loss_may_be_anything(self):
         x, y = arrays()
         trainer = make_trainer()
@@ -1086,6 +1180,63 @@ class TestNonFinite:
             x, y, validation_data=(x * np.nan, y), check_finite=False, epochs=1, verbose=0
         )
         assert math.isnan(history["val_loss"][0])
+
+
+class Weighted:
+    """A loss with a parameter of its own: its value is the factor times the mean square error."""
+
+    def __init__(self, factor=2.0):
+        self.factor = rr.Parameter(np.array([factor]), "factor")
+        self.gradient = None
+
+    def __call__(self, pred, target):
+        return self.factor.data[0] * rr.MSELoss()(pred, target)
+
+    def value_and_grad(self, pred, target):
+        value, gradient = rr.MSELoss().value_and_grad(pred, target)
+        self.factor.grad[...] += value if self.gradient is None else self.gradient
+        return self.factor.data[0] * value, self.factor.data[0] * gradient
+
+
+class TestParametersOutsideTheModel:
+    @pytest.mark.parametrize("accumulated", [1, 2])
+    def test_their_gradients_are_those_of_the_step(self, accumulated):
+        x, y = arrays(8)
+        model, loss = network(), Weighted()
+        optimizer = rr.SGD([*model.parameters(), loss.factor], lr=0.1)
+        trainer = rr.Trainer(model, loss, optimizer, accumulate_grad_batches=accumulated, seed=0)
+        options = {"batch_size": 4 // accumulated, "shuffle": False, "verbose": 0}
+        loss.factor.grad[...] = 5.0  # left over by somebody
+        trainer.fit(x, y, epochs=1, **options)
+        by_hand, factor = network(), 2.0
+        for part in (slice(0, 4), slice(4, 8)):
+            pred, cache = by_hand.forward_with_cache(x[part])
+            value, gradient = rr.MSELoss().value_and_grad(pred, y[part])
+            by_hand.zero_grad()
+            by_hand.backward(factor * gradient, cache=cache)
+            rr.SGD(by_hand.parameters(), lr=0.1).step()
+            factor -= 0.1 * value
+        assert loss.factor.data[0] == pytest.approx(factor, rel=1e-12)
+        for name, array in by_hand.state_dict().items():
+            np.testing.assert_allclose(model.state_dict()[name], array, rtol=1e-12, atol=1e-14)
+
+    def test_they_are_clipped_and_checked(self):
+        x, y = arrays()
+        model, loss = network(), Weighted()
+        optimizer = rr.SGD([*model.parameters(), loss.factor], lr=1.0)
+        trainer = rr.Trainer(model, loss, optimizer, clip_norm=1e-3, seed=0)
+        loss.gradient = 1e9
+        trainer.train_step(x, y)
+        assert loss.factor.data[0] == pytest.approx(2.0 - 1e-3, rel=1e-6)
+        loss.gradient = math.nan
+        before = model.state_dict()
+        with pytest.raises(
+            rr.NonFiniteError, match="the gradient of the optimizer's parameter 'factor' is not"
+        ):
+            trainer.train_step(x, y)
+        assert loss.factor.data[0] == pytest.approx(2.0 - 1e-3, rel=1e-6)
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
 
 
 class TestClipping:
@@ -1218,16 +1369,6 @@ class TestSchedules:
         trainer = scheduled(rr.ReduceLROnPlateau, schedule_every="batch")
         loss = trainer.train_step(x, y)
         assert trainer.scheduler.best == loss
-
-    def test_plateau_of_epochs_without_any_step_counts_them_as_failures(self):
-        x, y = arrays()
-        model = network()
-        optimizer = rr.SGD(model.parameters(), lr=0.1)
-        scheduler = rr.ReduceLROnPlateau(optimizer, patience=1)
-        options = {"on_nonfinite": "skip"}
-        trainer = rr.Trainer(model, BrokenLoss(math.nan), optimizer, scheduler, **options)
-        history = trainer.fit(x, y, epochs=3, verbose=0)
-        np.testing.assert_allclose(history["lr"], [0.1, 0.1, 0.01])
 
     def test_skipped_steps_leave_no_trace_in_a_schedule_of_batches(self):
         x, y = arrays(6)

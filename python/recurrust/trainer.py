@@ -36,6 +36,7 @@ from recurrust.training.arguments import (
 from recurrust.training.batches import Batches, GivenBatches, SampleBatches, slices
 from recurrust.training.checkpoint import capture, restore
 from recurrust.training.evaluation import evaluate
+from recurrust.training.interrupts import Interrupts
 from recurrust.training.loop import train, under_way
 from recurrust.training.passes import modes_restored, predict
 from recurrust.training.run import Run
@@ -70,7 +71,9 @@ class Trainer:
     loss : object
         A loss with reduction "mean" or "sum".
     optimizer : object
-        An optimizer of the model's parameters.
+        An optimizer of the model's parameters. Where it has others as well, e.g. those of a loss
+        of your own, their gradients are set to zero before every batch, clipped together with the
+        model's and checked like these.
     scheduler : LRScheduler or callable, optional
         The schedule of the learning rate, built on `optimizer`: one of recurrust, or an object of
         your own with `step(metric)` and `state_dict()`. A function of the number of steps taken
@@ -80,14 +83,17 @@ class Trainer:
         without validation data; "batch" means after each step of the optimizer, with the loss
         that the step was for. Epochs and steps count over all calls of `fit`, and those of
         `train_step` count as well. A step that was skipped (`on_nonfinite`) doesn't, and neither
-        does an interrupted epoch. Callbacks see the optimizer's rate after the schedule's step.
+        does an epoch that was interrupted or in which all steps were skipped. Callbacks see the
+        optimizer's rate after the schedule's step.
     clip_norm : float, optional
-        Scale the gradients of all the model's parameters together down to this norm.
+        Scale the gradients of all parameters together down to this norm.
     tbptt : int, optional
         Truncated backpropagation through time: cut the sequences of a batch into windows of this
         many steps and take a step of the optimizer after each. The states go from window to
-        window, gradients don't. Needs an output and a target for every step, and layers that go
-        forwards in time only. Evaluation and prediction see whole sequences.
+        window, gradients don't. After a window that is skipped (`on_nonfinite`), samples whose
+        states are not finite go on from zeros, the others from their states. Needs an output and
+        a target for every step, and layers that go forwards in time only. Evaluation and
+        prediction see whole sequences.
     accumulate_grad_batches : int, default 1
         How many batches `fit` takes together for one step of the optimizer. The gradient is that
         of one batch with all their samples, whatever number of valid elements each has. What is
@@ -103,8 +109,9 @@ class Trainer:
     on_nonfinite : {"raise", "skip"}, default "raise"
         What to do about a loss or gradient that is not finite: raise `NonFiniteError`, or skip
         the step and count it in the history as "skipped". Weights, optimizer and schedule are
-        untouched either way. Where the data are not finite, `fit` raises all the same; with
-        `check_finite=False` their batches are skipped.
+        untouched either way. If weights themselves are not finite, because an earlier update was
+        too large, it raises in both cases: no further step is possible. Where the data are not
+        finite, `fit` raises all the same; with `check_finite=False` their batches are skipped.
     seed : int, optional
         Seed of the shuffling, which depends on it and the number of the epoch alone. By default
         it follows from the state of the process-wide random stream.
@@ -214,10 +221,11 @@ class Trainer:
         """Train for some epochs.
 
         Ctrl-C ends the training: the history so far is returned, `interrupted` is True, and
-        callbacks end as always, so that `EarlyStopping` brings back the best weights. The epoch
-        that was interrupted doesn't count, and the next `fit` begins with it. A second `fit` goes
-        on with weights, optimizer, schedule and the number of the epoch; the history and
-        callbacks start afresh.
+        callbacks end as always, so that `EarlyStopping` brings back the best weights. A step of
+        the optimizer and the schedule is finished before, and so is the beginning or the end of a
+        run; a second Ctrl-C doesn't wait for that. The epoch that was interrupted doesn't count,
+        and the next `fit` begins with it. A second `fit` goes on with weights, optimizer,
+        schedule and the number of the epoch; the history and callbacks start afresh.
 
         After `load_checkpoint` of a checkpoint that was written while `fit` ran, `fit` goes on
         with that run instead: history and callbacks are those of the run, and it has the results
@@ -285,7 +293,8 @@ class Trainer:
             If an option has a value that it can't have; if an iterator has no batches for a
             further epoch; if a run from a checkpoint can't go on with these data.
         DtypeError
-            If data do not hold real numbers, or an option is no number where one is needed.
+            If data do not hold real numbers, or an option or what a metric returns is no number
+            where one is needed.
         NonFiniteError
             If data hold NaN or an infinity, naming row, step and column; or if the loss or a
             gradient is not finite, naming the tensor.
@@ -326,8 +335,13 @@ class Trainer:
         if verbose > 0 and not shown:
             callbacks.append(ProgressBar() if verbose == 1 else LinePrinter())
         names = self._quantities(validation is not None)
-        with under_way(self, batches, names, callbacks, epochs) as run:
-            train(self, run, batches, validation, callbacks, epochs=epochs, batch_size=batch_size)
+        with (
+            Interrupts() as interrupts,
+            under_way(self, batches, names, callbacks, epochs) as run,
+        ):
+            run.interrupts = interrupts
+            options = {"epochs": epochs, "batch_size": batch_size}
+            interrupts.allow(train, self, run, batches, validation, callbacks, **options)
         if self.interrupted and verbose > 0:
             done = len(self.history.epochs)
             print(f"interrupted in epoch {self.epoch + 1}; epochs in the history: {done}")
@@ -462,11 +476,12 @@ class Trainer:
         require_targets(y)
         samples = samples_for(self.network, x, y, lengths, sample_weight)
         run = Run({})
-        with modes_restored(self.network):
+        with Interrupts() as run.interrupts, modes_restored(self.network):
             self.network.train()
             self._stepping = True
             try:
-                loss = learn(self, samples.batch(slice(None)), run, "")
+                batch = samples.batch(slice(None))
+                loss = run.interrupts.allow(learn, self, batch, run, "")
                 finish_group(self, run, "")
             finally:
                 self._stepping = False
@@ -566,7 +581,9 @@ class Trainer:
         """
         if self._run is not None:
             raise StateError("load_checkpoint can't be called while fit is running")
-        restore(self, read_state(path), os.fspath(path))
+        state = read_state(path)
+        with Interrupts():
+            restore(self, state, os.fspath(path))
 
     @property
     def _position(self) -> Run | None:

@@ -32,6 +32,11 @@ class Accumulation:
         self._loss = 0.0
         self._gradients: list[NDArray[Any]] = []
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the gradients so far; none before the first batch."""
+        return [gradient.shape for gradient in self._gradients]
+
     def add(self, parameters: Sequence[Parameter], measured: Measured, loss: Loss) -> None:
         """Add the gradients that the parameters have now, of a batch."""
         weight = total_weight(loss, measured)
@@ -68,5 +73,11 @@ class Accumulation:
         accumulation.batches = int(state["batches"])
         accumulation._weight = float(state["weight"])
         accumulation._loss = float(state["loss"])
-        accumulation._gradients = list(state["gradients"])
+        accumulation._gradients = [_floats(array) for array in state["gradients"]]
         return accumulation
+
+
+def _floats(array: Any) -> NDArray[Any]:
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise TypeError(f"gradients must be arrays of floats, got {array!r:.80}")
+    return array

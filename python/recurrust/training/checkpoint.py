@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recurrust import _core
+from recurrust._arguments import require_integer
 from recurrust.exceptions import ConfigError, FileFormatError
 from recurrust.history import History
 from recurrust.training.run import Run
+from recurrust.training.step import trained_parameters
 
 if TYPE_CHECKING:
     from recurrust.trainer import Trainer
 
 __all__ = ["capture", "differences", "load_state", "restore", "state_of"]
+
+# What comes of states that are not as they should be.
+_UNFIT = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
 def capture(trainer: Trainer) -> dict[str, Any]:
@@ -58,7 +63,8 @@ def restore(trainer: Trainer, state: Mapping[str, Any], source: str) -> None:
     Raises
     ------
     FileFormatError
-        If `source`, where the state comes from, is not one that `capture` describes.
+        If `source`, where the state comes from, is not one that `capture` describes, or a part of
+        the trainer refuses what it holds.
     ConfigError
         If the trainer is not like the one that the state is of; all differences are listed.
     """
@@ -69,14 +75,14 @@ def restore(trainer: Trainer, state: Mapping[str, Any], source: str) -> None:
         run = None if state["run"] is None else Run.of(state["run"])
         seed, position = (int(number) for number in state["random_stream"])
         own = {
-            "seed": int(state["seed"]),
-            "epoch": int(state["epoch"]),
+            "seed": require_integer("seed", state["seed"], 0, 2**64 - 1),
+            "epoch": require_integer("epoch", state["epoch"], 0),
             "_stopping": bool(state["stopping"]),
             "history": history,
             "interrupted": False,
             "_resumed": run,
         }
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except _UNFIT as error:
         raise FileFormatError(f"{source} does not describe a checkpoint: {error!r}") from error
     if found:
         listed = "\n  ".join(found)
@@ -84,14 +90,28 @@ def restore(trainer: Trainer, state: Mapping[str, Any], source: str) -> None:
             f"{source} is a checkpoint of another trainer, nothing was changed:\n  {listed}"
         )
     before = capture(trainer)
+    stream = _core.get_rng_state()
     try:
+        if run is not None:
+            _require_gradients(trainer, run)
+        _core.set_rng_state((seed, position))
         _apply(trainer, state)
-    except BaseException:
+    except BaseException as error:
+        _core.set_rng_state(stream)
         _apply(trainer, before)
+        if isinstance(error, _UNFIT):
+            raise FileFormatError(f"{source} does not describe a checkpoint: {error!r}") from error
         raise
-    # What can't fail.
-    _core.set_rng_state((seed, position))
-    vars(trainer).update(own)
+    vars(trainer).update(own)  # what can't fail
+
+
+def _require_gradients(trainer: Trainer, run: Run) -> None:
+    """Raise unless the gradients that a run has accumulated are those of a trainer's parameters."""
+    group = run.accumulation
+    shapes = [parameter.shape for parameter in trained_parameters(trainer, run)]
+    expected = shapes if group.batches > 0 else []
+    if group.shapes != expected:
+        raise ValueError(f"accumulated gradients must have shapes {expected}, got {group.shapes}")
 
 
 def _apply(trainer: Trainer, state: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +34,21 @@ def under_way(
 ) -> Iterator[Run]:
     """Begin a run, or go on with that of a checkpoint; end it, also after Ctrl-C.
 
+    Neither may be left half done, so call it where Ctrl-C is held back.
+
     `names` are the quantities that the history shall have.
     """
     resumed = trainer._resumed
-    if resumed is None:
-        trainer.history = History(names)
-        trainer._stopping = False
-    else:
+    if resumed is not None:
         _require_same_run(trainer, resumed, batches, names)
-    # Callbacks forget their states when a run begins.
-    kept = [(one, state_of(one)) for one in trainer.callbacks if resumed is not None]
-    trainer.interrupted = False
-    try:
+    with contextlib.ExitStack() as undo:
+        _restore_afterwards(trainer, undo)
+        if resumed is None:
+            trainer.history = History(names)
+            trainer._stopping = False
+        trainer.interrupted = False
+        # Callbacks forget their states when a run begins.
+        kept = [(one, state_of(one)) for one in trainer.callbacks if resumed is not None]
         with modes_restored(trainer.network), contextlib.ExitStack() as ends:
             for callback in callbacks:
                 callback.on_train_begin(trainer, epochs)
@@ -53,17 +57,25 @@ def under_way(
                 load_state(one, state)
             run = resumed or Run(dict(batches.description))
             trainer._run, trainer._resumed = run, None
+            undo.pop_all()
             try:
                 yield run
             except KeyboardInterrupt:
                 trainer.interrupted = True
             finally:
                 trainer._run, trainer._stepping = None, False
-    except BaseException:
-        if trainer._resumed is not None:  # it didn't come to that
-            for one, state in kept:
-                load_state(one, state)
-        raise
+
+
+def _restore_afterwards(trainer: Trainer, stack: contextlib.ExitStack) -> None:
+    """Have a trainer put back as it is now, with what a run that can't begin may change.
+
+    Callbacks that began must end, and when they do they may change even the weights.
+    """
+    names = ("history", "interrupted", "_stopping")
+    stack.callback(trainer.network.load_state_dict, trainer.network.state_dict())
+    for callback in trainer.callbacks:
+        stack.callback(load_state, callback, state_of(callback))
+    stack.callback(vars(trainer).update, {name: vars(trainer)[name] for name in names})
 
 
 def _require_same_run(trainer: Trainer, run: Run, batches: Batches, names: Sequence[str]) -> None:
@@ -105,13 +117,7 @@ def train(
                 trainer.network, trainer.loss, trainer.metrics, validation, batch_size
             )
             values |= {f"val_{name}": value for name, value in measured.items()}
-        trainer._stepping = True
-        if trainer.scheduler is not None and trainer.schedule_every == "epoch":
-            trainer.scheduler.step(values.get("val_loss", values["loss"]))
-        trainer.epoch += 1
-        run.batch = 0
-        trainer.history.append(trainer.epoch, values)
-        trainer._stepping = False
+        run.interrupts.hold(_finish_epoch, trainer, run, values)
         recorded = {name: values[name] for name in trainer.history}
         _tell(trainer, run, callbacks, "on_epoch_end", trainer.epoch, recorded)
         if trainer._stopping:
@@ -139,6 +145,18 @@ def _train_epoch(
     trainer._stepping = False
     measured = run.tally.result(trainer.metrics)
     return {"lr": run.lr, **measured, "skipped": float(run.skipped)}
+
+
+def _finish_epoch(trainer: Trainer, run: Run, values: dict[str, float]) -> None:
+    """Step the schedule, count the epoch and record it."""
+    trainer._stepping = True
+    stepped = not math.isnan(values["loss"])  # else every batch was skipped
+    if stepped and trainer.scheduler is not None and trainer.schedule_every == "epoch":
+        trainer.scheduler.step(values.get("val_loss", values["loss"]))
+    trainer.epoch += 1
+    run.batch = 0
+    trainer.history.append(trainer.epoch, values)
+    trainer._stepping = False
 
 
 def _tell(

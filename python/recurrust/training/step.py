@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recurrust.training.run import Run
     from recurrust.training.samples import Batch
 
-__all__ = ["finish_group", "learn"]
+__all__ = ["finish_group", "learn", "trained_parameters"]
 
 
 def learn(trainer: Trainer, batch: Batch, run: Run, where: str) -> float:
@@ -40,6 +40,8 @@ def learn(trainer: Trainer, batch: Batch, run: Run, where: str) -> float:
         measured, taken, state = _step(trainer, window, run, place, state)
         if taken:
             tally.add(measured, trainer.loss)
+        else:
+            state = _begun_anew(state, len(window.x))
         if taken and trainer.metrics:
             windows.append(measured)
     run.tally.keep(windows)
@@ -51,13 +53,13 @@ def finish_group(trainer: Trainer, run: Run, where: str) -> None:
     group, run.accumulation = run.accumulation, Accumulation()
     if group.batches == 0:
         return
-    parameters = list(trainer.network.parameters())
+    parameters = trained_parameters(trainer, run)
     loss = group.apply(parameters)
     problem = _clip(trainer, parameters, trainer.clip_norm)
     if problem is None:
-        _update(trainer, loss)
+        run.interrupts.hold(_update, trainer, loss)
     else:
-        _skip(trainer, run, problem, where)
+        _skip(trainer, run, parameters, problem, where)
 
 
 def _step(
@@ -67,7 +69,7 @@ def _step(
 
     Returns the loss, whether it counts, and the network's states at the end.
     """
-    parameters = list(trainer.network.parameters())
+    parameters = trained_parameters(trainer, run)
     _core.zero_grad_(parameters)
     measured, state = backward(trainer.network, trainer.loss, batch, state)
     if trainer.tbptt is not None and not measured.per_step:
@@ -81,14 +83,58 @@ def _step(
     else:
         problem = _clip(trainer, parameters, None if accumulating else trainer.clip_norm)
     if problem is not None:
-        _skip(trainer, run, problem, where)
+        _skip(trainer, run, parameters, problem, where)
         return measured, False, state
     run.tally.add(measured, trainer.loss)
     if accumulating:
         run.accumulation.add(parameters, measured, trainer.loss)
     else:
-        _update(trainer, measured.value)
+        run.interrupts.hold(_update, trainer, measured.value)
     return measured, True, state
+
+
+def _begun_anew(states: Sequence[Any], samples: int) -> list[Any]:
+    """Return a network's states, those of samples that have any that is not finite zeroed.
+
+    Of states that are not shaped (layers, samples, features), as some layer of the user's may
+    have, nobody knows what belongs to a sample; they stay as they are.
+    """
+
+    def is_known(state: Any) -> bool:
+        return isinstance(state, np.ndarray) and state.ndim == 3 and state.shape[1] == samples
+
+    parts = [state if isinstance(state, tuple) else (state,) for state in states]
+    spoiled = np.zeros((samples, 1), dtype=bool)
+    for part in parts:
+        for state in filter(is_known, part):
+            spoiled[:, 0] |= ~np.isfinite(state).all(axis=(0, 2))
+    renewed = [
+        tuple(np.where(spoiled, 0, state) if is_known(state) else state for state in part)
+        for part in parts
+    ]
+    return [
+        part if isinstance(state, tuple) else part[0]
+        for state, part in zip(states, renewed, strict=True)
+    ]
+
+
+def trained_parameters(trainer: Trainer, run: Run) -> list[_core.Parameter]:
+    """Return the model's parameters, then those that only the optimizer has.
+
+    It moves these as well, so their gradients must be those of the step, too: a loss may have
+    parameters of its own. What others hold in the optimizer's groups is theirs.
+    """
+    own = list(trainer.network.parameters())
+    if run.others is None:
+        known = {id(parameter) for parameter in own}
+        groups = getattr(trainer.optimizer, "param_groups", None) or ()
+        run.others = [
+            parameter
+            for group in groups
+            for parameter in group["params"]
+            if isinstance(parameter, _core.Parameter) and id(parameter) not in known
+        ]
+    return own + run.others
 
 
 def _update(trainer: Trainer, loss: float) -> None:
@@ -98,8 +144,17 @@ def _update(trainer: Trainer, loss: float) -> None:
         trainer.scheduler.step(loss)
 
 
-def _skip(trainer: Trainer, run: Run, problem: str, where: str) -> None:
+def _skip(
+    trainer: Trainer, run: Run, parameters: Iterable[_core.Parameter], problem: str, where: str
+) -> None:
     """Count a step that can't be taken, or raise."""
+    for name, parameter in _named(trainer, parameters):
+        if not np.isfinite(parameter.data).all():  # so no later step could be taken either
+            raise NonFiniteError(
+                f"{problem}{where}, and {name} itself is not finite any more: an earlier update "
+                "was too large for its numbers. Go back to earlier weights; a lower learning "
+                "rate, clip_norm or scaled data may help"
+            )
     if trainer.on_nonfinite == "raise":
         raise NonFiniteError(
             f"{problem}{where}; the weights are untouched. A lower learning rate, clip_norm "
@@ -116,8 +171,18 @@ def _clip(
     try:
         _core.clip_grad_norm_(parameters, limit, error_if_nonfinite=True)
     except NonFiniteError:
-        for name, parameter in trainer.model.named_parameters():
+        for name, parameter in _named(trainer, parameters):
             if not np.isfinite(parameter.grad).all():
                 return f"the gradient of {name} is not finite"
         raise
     return None
+
+
+def _named(
+    trainer: Trainer, parameters: Iterable[_core.Parameter]
+) -> Iterator[tuple[str, _core.Parameter]]:
+    """Yield parameters with the names that they have in the model."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    for parameter in parameters:
+        other = f"the optimizer's parameter {parameter.name!r}"
+        yield names.get(id(parameter), other), parameter

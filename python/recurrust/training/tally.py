@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrust import _core
+from recurrust.exceptions import DtypeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +98,7 @@ class Tally:
             pred = np.concatenate([one.pred for one in seen])
             target = np.concatenate([one.target for one in seen])
             for name, metric in metrics.items():
-                values[name] = float(metric(pred, target))
+                values[name] = _number(name, metric(pred, target))
         return values
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Tally:
         tally._sum = float(state["sum"])
         tally._weight = float(state["weight"])
         tally._batches = int(state["batches"])
-        tally._seen = [_Seen(*one) for one in state["seen"]]
+        tally._seen = [_seen_of(*one) for one in state["seen"]]
         return tally
 
 
@@ -132,6 +134,22 @@ def total_weight(loss: Loss, measured: Measured) -> float | None:
     for weight in measured.weights.values():
         elements *= weight.reshape(weight.shape + (1,) * (elements.ndim - weight.ndim))
     return float(elements.sum())
+
+
+def _number(name: str, value: Any) -> float:
+    """Return what a metric has returned: any number, also one of another library."""
+    if not isinstance(value, str | bytes):
+        with contextlib.suppress(TypeError, ValueError):
+            if np.ndim(value) == 0:
+                return float(value)
+    raise DtypeError(f"metric {name!r} must return a number, got {value!r:.80}")
+
+
+def _seen_of(pred: Any, target: Any, steps: Any) -> _Seen:
+    for array in (pred, target):
+        if not isinstance(array, np.ndarray) or array.shape[:1] != pred.shape[:1]:
+            raise TypeError(f"predictions and targets must be arrays, got {array!r:.80}")
+    return _Seen(pred, target, bool(steps))
 
 
 def _along_steps(windows: Sequence[NDArray[Any]]) -> NDArray[Any]:
