@@ -381,6 +381,8 @@ class Trainer:
         ------
         ShapeError
             If there is no sample, numbers of samples or steps differ, or a shape doesn't fit.
+        DtypeError
+            If data do not hold real numbers, or `y` is missing: only `fit` takes batches.
         """
         batch_size = require_integer("batch_size", batch_size, 1)
         require_targets(y)
