@@ -20,6 +20,8 @@ CELLS: list[tuple[str, str, dict[str, Any]]] = [
     ("PeepholeLSTMCell", "LSTM", {"clip": 0.4}),
     ("PeepholeLSTMCell", "LSTM", {"coupled": True, "clip": 0.4}),
     ("GRUCell", "GRU", {"clip": 0.4}),
+    ("GRUCell", "GRU", {"reset_after": False}),
+    ("GRUCell", "GRU", {"reset_after": False, "clip": 0.4, "bias": False}),
     ("RNNCell", "RNN", {"clip": 0.4}),
     ("RNNCell", "RNN", {"clip": 0.4, "nonlinearity": "relu"}),
 ]

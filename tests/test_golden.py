@@ -17,12 +17,12 @@ LOSS_OPTIONS = ("ignore_index", "label_smoothing", "delta", "beta")
 
 
 # Options of archives that recurrust doesn't have yet; their vectors check the reference.
-LATER = {"proj_size", "reset_after"}
+LATER = {"proj_size"}
 
 
 def is_later(name: str) -> bool:
     options = golden.recurrent_case(name).options
-    return bool(options.get("proj_size", 0)) or not options.get("reset_after", True)
+    return bool(options.get("proj_size", 0))
 
 
 @pytest.mark.parametrize("name", [name for name in golden.RECURRENT_NAMES if not is_later(name)])

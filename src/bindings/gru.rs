@@ -7,10 +7,19 @@ use super::cell::{self, RecurrentCell};
 use super::options::Keywords;
 use super::recurrent::{self, KEYWORDS, RecurrentLayer};
 use super::regularization;
-use crate::cells::{self, CellKind};
+use crate::cells::{self, CellKind, Clip};
 
 /// Names of the states.
 const STATES: &[&str] = &["h"];
+
+/// The cell with these options.
+fn kind(reset_after: bool, clip: Clip) -> CellKind {
+    if reset_after {
+        CellKind::Gru(cells::Gru { clip })
+    } else {
+        CellKind::GruBefore(cells::GruBefore { clip })
+    }
+}
 
 /// Gated recurrent units (Cho et al. 2014).
 ///
@@ -23,6 +32,8 @@ const STATES: &[&str] = &["h"];
 ///     r = sigmoid(a_r)    z = sigmoid(a_z)    n = tanh(W_in x + b_in + r (W_hn h + b_hn))
 ///     h' = (1 - z) n + z h
 ///
+/// With ``reset_after=False``: ``n = tanh(W_in x + b_in + W_hn (r h) + b_hn)``.
+///
 /// Parameters
 /// ----------
 /// input_size : int
@@ -34,8 +45,8 @@ const STATES: &[&str] = &["h"];
 /// bias, batch_first, bidirectional, reverse, merge_mode, return_sequences, dtype, seed, init
 ///     As for `LSTM`.
 /// reset_after : bool, default True
-///     Whether the reset gate acts after the candidate's recurrent product, as in PyTorch and Keras.
-///     False, before it, is not available yet.
+///     Whether the reset gate acts after the candidate's recurrent product, as in PyTorch and Keras, or
+///     before it, as in the paper and by default in ONNX. Before it takes a second product in a row.
 /// clip : float or None, default None
 ///     Limit of the sums before their sigmoid or tanh; positive. As in ONNX's operators.
 /// dropout : float or list of float, default 0.0
@@ -95,11 +106,9 @@ impl Gru {
             keywords,
             &[KEYWORDS, regularization::KEYWORDS, &["reset_after"]],
         )?;
-        keywords.later("reset_after", true)?;
+        let cell = kind(keywords.boolean("reset_after", true)?, keywords.clip()?);
         let base = recurrent::layer(
-            CellKind::Gru(cells::Gru {
-                clip: keywords.clip()?,
-            }),
+            cell,
             STATES,
             [input_size, hidden_size],
             num_layers,
@@ -119,6 +128,8 @@ impl Gru {
 ///     Units, 1 or more.
 /// bias : bool, default True
 ///     Whether there are ``bias_ih`` and ``bias_hh``.
+/// reset_after : bool, default True
+///     As of ``GRU``.
 /// clip : float or None, default None
 ///     Limit of the pre-activations; positive.
 /// init : {"torch", "glorot", "orthogonal", "rust_lstm"} or callable, default "torch"
@@ -147,16 +158,14 @@ pub struct GruCell;
 #[pymethods]
 impl GruCell {
     #[new]
-    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, clip=None, init='torch', dtype='float32', seed=None)")]
+    #[pyo3(signature = (input_size, hidden_size, **keywords), text_signature = "(input_size, hidden_size, *, bias=True, reset_after=True, clip=None, init='torch', dtype='float32', seed=None)")]
     fn new(
         input_size: &Bound<'_, PyAny>,
         hidden_size: &Bound<'_, PyAny>,
         keywords: Option<Bound<'_, PyDict>>,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let keywords = Keywords::new("GRUCell", keywords, &[cell::KEYWORDS])?;
-        let kind = CellKind::Gru(cells::Gru {
-            clip: keywords.clip()?,
-        });
+        let keywords = Keywords::new("GRUCell", keywords, &[cell::KEYWORDS, &["reset_after"]])?;
+        let kind = kind(keywords.boolean("reset_after", true)?, keywords.clip()?);
         let base = cell::cell(kind, STATES, [input_size, hidden_size], &keywords)?;
         Ok(base.add_subclass(Self))
     }

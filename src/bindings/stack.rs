@@ -121,6 +121,10 @@ pub fn cell_options(cell: CellKind) -> Vec<(&'static str, OptionValue)> {
             limits = variant.clip;
         }
         CellKind::Gru(cell) => limits = cell.clip,
+        CellKind::GruBefore(cell) => {
+            options.push(("reset_after", OptionValue::Flag(false)));
+            limits = cell.clip;
+        }
         CellKind::Rnn(cell) => {
             if cell.nonlinearity == Nonlinearity::Relu {
                 options.push(("nonlinearity", OptionValue::Name("relu")));

@@ -1,7 +1,7 @@
 //! The gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent product, as in
 //! cuDNN, PyTorch and Keras.
 
-use super::{Cell, Clip, masked};
+use super::{Cell, Clip, masked, no_factor};
 use crate::simd::{Places, Vector};
 
 /// The GRU cell whose reset gate acts on the candidate's recurrent product.
@@ -29,13 +29,12 @@ impl Cell for Gru {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 3>;
     type Hidden = Places<1, 4>;
+    type Second = Places<0, 0>;
     type Constants<V: Vector> = [V; 0];
     /// Hidden state h.
     type States<V: Vector> = [V; 1];
     /// Activated gates r and z, the candidate n and its recurrent product.
     type Saved<V: Vector> = [V; 4];
-
-    const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
         3
@@ -48,6 +47,8 @@ impl Cell for Gru {
     fn hidden_gates(&self) -> &'static [usize] {
         &[0, 1, 2]
     }
+
+    no_factor!();
 
     #[inline(always)]
     fn forward<V: Vector>(

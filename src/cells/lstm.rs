@@ -1,7 +1,7 @@
 //! Long short-term memory (Hochreiter and Schmidhuber 1997), with the forget gate of Gers,
 //! Schmidhuber and Cummins (2000), and its variants.
 
-use super::{Cell, Clip, masked};
+use super::{Cell, Clip, masked, no_factor};
 use crate::simd::{Places, Vector};
 
 /// The LSTM cell.
@@ -51,6 +51,7 @@ impl Cell for Lstm {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 4>;
     type Hidden = Places<0, 4>;
+    type Second = Places<0, 0>;
     type Constants<V: Vector> = [V; 0];
     /// Hidden state h, cell state c.
     type States<V: Vector> = [V; 2];
@@ -58,8 +59,6 @@ impl Cell for Lstm {
     type Saved<V: Vector> = [V; 4];
 
     const REGULARIZED: bool = false;
-
-    const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
         4
@@ -72,6 +71,8 @@ impl Cell for Lstm {
     fn hidden_gates(&self) -> &'static [usize] {
         &[0, 1, 2, 3]
     }
+
+    no_factor!();
 
     #[inline(always)]
     fn forward<V: Vector>(
@@ -104,14 +105,13 @@ impl Cell for LstmVariant {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 4>;
     type Hidden = Places<0, 4>;
+    type Second = Places<0, 0>;
     /// Peepholes of i, f, o.
     type Constants<V: Vector> = [V; 3];
     /// Hidden state h, cell state c.
     type States<V: Vector> = [V; 2];
     /// Activated gates i, f, g, o.
     type Saved<V: Vector> = [V; 4];
-
-    const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
         4
@@ -124,6 +124,8 @@ impl Cell for LstmVariant {
     fn hidden_gates(&self) -> &'static [usize] {
         &[0, 1, 2, 3]
     }
+
+    no_factor!();
 
     fn constants(&self) -> usize {
         if self.options.peephole { 3 } else { 0 }
@@ -177,14 +179,13 @@ impl Cell for CoupledLstm {
     type Tile<V: Vector> = [V; 3];
     type Input = Places<0, 3>;
     type Hidden = Places<0, 3>;
+    type Second = Places<0, 0>;
     /// Peepholes of i, o.
     type Constants<V: Vector> = [V; 2];
     /// Hidden state h, cell state c.
     type States<V: Vector> = [V; 2];
     /// Activated gates i, g, o.
     type Saved<V: Vector> = [V; 3];
-
-    const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
         3
@@ -197,6 +198,8 @@ impl Cell for CoupledLstm {
     fn hidden_gates(&self) -> &'static [usize] {
         &[0, 1, 2]
     }
+
+    no_factor!();
 
     fn constants(&self) -> usize {
         if self.options.peephole { 2 } else { 0 }

@@ -10,11 +10,13 @@
 
 mod clip;
 mod gru;
+mod gru_before;
 mod lstm;
 mod rnn;
 
 pub use clip::Clip;
 pub use gru::Gru;
+pub use gru_before::GruBefore;
 pub use lstm::{CoupledLstm, Lstm, LstmOptions, LstmVariant};
 pub use rnn::{Nonlinearity, Rnn};
 
@@ -45,6 +47,9 @@ pub trait Cell: Copy + Send + Sync + 'static {
     type Input: Span;
     /// Those that take the product with the recurrent weights, and the recurrent bias.
     type Hidden: Span;
+    /// Those that take a second recurrent product, whose operand the cell itself makes of the hidden
+    /// state at every step; none for most cells.
+    type Second: Span;
     /// One register for each parameter of a unit that isn't part of a matrix: peepholes.
     type Constants<V: Vector>: Registers<V>;
     /// One register for each state that is carried over time; the hidden state comes first.
@@ -56,10 +61,6 @@ pub trait Cell: Copy + Send + Sync + 'static {
     /// counts, leaves that to its variant.
     const REGULARIZED: bool = true;
 
-    /// How many times a step multiplies by recurrent weights. The reset-before GRU and layer
-    /// normalisation need two; the portable engine runs one-phase cells.
-    const PHASES: usize;
-
     /// How many blocks of hidden-size rows the weight matrices have.
     fn gates(&self) -> usize;
 
@@ -68,6 +69,25 @@ pub trait Cell: Copy + Send + Sync + 'static {
 
     /// The gates of the accumulators that take the product with the recurrent weights.
     fn hidden_gates(&self) -> &'static [usize];
+
+    /// The gates of the accumulators that take the second recurrent product.
+    fn second_gates(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// What the hidden state is multiplied by in the operand of the second recurrent product, from
+    /// accumulators that have everything but that product.
+    fn factor<V: Vector>(&self, _: Self::Accumulators<V>) -> V {
+        V::splat(num_traits::One::one())
+    }
+
+    /// The way back through [`Cell::factor`]: the factor, and the gradients of the accumulators, given
+    /// that of the factor.
+    fn factor_backward<V: Vector>(
+        &self,
+        saved: Self::Saved<V>,
+        gradient: V,
+    ) -> (V, Self::Accumulators<V>);
 
     /// How many of the constants there are with the cell's options: all or none.
     fn constants(&self) -> usize {
@@ -99,6 +119,22 @@ pub trait Cell: Copy + Send + Sync + 'static {
     ) -> (Self::Accumulators<V>, Self::States<V>, Self::Constants<V>);
 }
 
+/// For cells without a second recurrent product.
+macro_rules! no_factor {
+    () => {
+        #[inline(always)]
+        fn factor_backward<V: $crate::simd::Vector>(
+            &self,
+            _: Self::Saved<V>,
+            gradient: V,
+        ) -> (V, Self::Accumulators<V>) {
+            let zero = V::splat(num_traits::Zero::zero());
+            (gradient, $crate::simd::Registers::build(|_| zero))
+        }
+    };
+}
+use no_factor;
+
 /// The cells that exist; the one place where a kind of cell is chosen at run time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CellKind {
@@ -110,6 +146,8 @@ pub enum CellKind {
     CoupledLstm(CoupledLstm),
     /// Gated recurrent unit.
     Gru(Gru),
+    /// Gated recurrent unit whose reset gate acts before the product.
+    GruBefore(GruBefore),
     /// The simple recurrent network.
     Rnn(Rnn),
 }
@@ -122,6 +160,7 @@ macro_rules! with_cell {
             $crate::cells::CellKind::LstmVariant($cell) => $body,
             $crate::cells::CellKind::CoupledLstm($cell) => $body,
             $crate::cells::CellKind::Gru($cell) => $body,
+            $crate::cells::CellKind::GruBefore($cell) => $body,
             $crate::cells::CellKind::Rnn($cell) => $body,
         }
     };
@@ -196,6 +235,18 @@ impl CellKind {
             Feed {
                 first: C::Hidden::START,
                 gates: cell.hidden_gates(),
+            }
+        }
+        with_cell!(self, cell => feed(cell))
+    }
+
+    /// Where the second recurrent product goes.
+    #[must_use]
+    pub fn second(self) -> Feed {
+        fn feed<C: Cell>(cell: C) -> Feed {
+            Feed {
+                first: C::Second::START,
+                gates: cell.second_gates(),
             }
         }
         with_cell!(self, cell => feed(cell))

@@ -1,6 +1,6 @@
 //! The simple recurrent network (Elman 1990).
 
-use super::{Cell, Clip, masked};
+use super::{Cell, Clip, masked, no_factor};
 use crate::simd::{Places, Vector};
 
 /// What the simple recurrent network makes of its pre-activation.
@@ -34,13 +34,12 @@ impl Cell for Rnn {
     type Tile<V: Vector> = [V; 4];
     type Input = Places<0, 1>;
     type Hidden = Places<0, 1>;
+    type Second = Places<0, 0>;
     type Constants<V: Vector> = [V; 0];
     /// Hidden state h.
     type States<V: Vector> = [V; 1];
     /// What the pre-activation became.
     type Saved<V: Vector> = [V; 1];
-
-    const PHASES: usize = 1;
 
     fn gates(&self) -> usize {
         1
@@ -53,6 +52,8 @@ impl Cell for Rnn {
     fn hidden_gates(&self) -> &'static [usize] {
         &[0]
     }
+
+    no_factor!();
 
     #[inline(always)]
     fn forward<V: Vector>(

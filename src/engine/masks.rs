@@ -42,7 +42,12 @@ impl<'a, F: Float> Mask<'a, F> {
     /// # Safety
     /// The mask has this step, row and block: see [`Regularization::check`].
     #[inline(always)]
-    unsafe fn register<V: Vector<Element = F>>(&self, step: usize, row: usize, block: usize) -> V {
+    pub(super) unsafe fn register<V: Vector<Element = F>>(
+        &self,
+        step: usize,
+        row: usize,
+        block: usize,
+    ) -> V {
         let start = step * self.step + row * self.padded + block * V::LANES;
         debug_assert!(start + V::LANES <= self.values.len());
         // SAFETY: as the caller vouches.

@@ -67,11 +67,18 @@ impl Geometry {
         self.blocks() * self.hidden_set()
     }
 
+    /// Columns of the packed weights of the second recurrent product.
+    #[must_use]
+    pub fn second_width(&self) -> usize {
+        self.blocks() * self.second_set()
+    }
+
     /// Numbers in the packed weights without the biases.
     #[must_use]
     pub fn weights(&self) -> usize {
         let input = self.input_width().saturating_mul(self.inputs);
-        input.saturating_add(self.hidden_width().saturating_mul(self.hidden))
+        let hidden = self.hidden_width().saturating_add(self.second_width());
+        input.saturating_add(hidden.saturating_mul(self.hidden))
     }
 
     /// Numbers in all accumulators of one register of units.
@@ -96,6 +103,12 @@ impl Geometry {
     #[must_use]
     pub fn hidden_set(&self) -> usize {
         self.cell.hidden().gates.len() * self.lanes
+    }
+
+    /// Numbers in those accumulators of one register of units that take the second recurrent product.
+    #[must_use]
+    pub fn second_set(&self) -> usize {
+        self.cell.second().gates.len() * self.lanes
     }
 
     /// Columns that a product with the accumulators' gradients makes at a time.
@@ -161,6 +174,8 @@ pub struct PackedWeights<F> {
     input: AlignedBuffer<F>,
     /// (blocks, hidden, accumulators that take the recurrent product, lanes).
     hidden: AlignedBuffer<F>,
+    /// (blocks, hidden, accumulators that take the second recurrent product, lanes).
+    second: AlignedBuffer<F>,
     /// (blocks, accumulators, lanes).
     bias: AlignedBuffer<F>,
     /// (blocks, constants, lanes).
@@ -176,6 +191,8 @@ pub struct TransposedWeights<F> {
     input: AlignedBuffer<F>,
     /// (panels of hidden, hidden width, panel).
     hidden: AlignedBuffer<F>,
+    /// (panels of hidden, second width, panel).
+    second: AlignedBuffer<F>,
 }
 
 impl<F: Float> PackedWeights<F> {
@@ -210,6 +227,7 @@ impl<F: Float> PackedWeights<F> {
             master.biases.map(|(_, bias)| bias),
         );
         let input = pack(cell.input(), inputs, master.input, of_input)?;
+        let second = pack(cell.second(), hidden, master.hidden, of_hidden)?;
         let hidden = pack(cell.hidden(), hidden, master.hidden, of_hidden)?;
         let mut constants = AlignedBuffer::zeroed(geometry.constants_width())?;
         geometry.each_constant(|index, place| {
@@ -221,6 +239,7 @@ impl<F: Float> PackedWeights<F> {
             geometry,
             input,
             hidden,
+            second,
             bias,
             constants,
             transposed: OnceLock::new(),
@@ -243,6 +262,11 @@ impl<F: Float> PackedWeights<F> {
         self.hidden.as_slice()
     }
 
+    /// (blocks, hidden, accumulators that take the second recurrent product, lanes).
+    pub(super) fn second(&self) -> &[F] {
+        self.second.as_slice()
+    }
+
     /// (blocks, accumulators, lanes).
     pub(super) fn bias(&self) -> &[F] {
         self.bias.as_slice()
@@ -263,6 +287,11 @@ impl<F: Float> PackedWeights<F> {
         let transposed = TransposedWeights {
             input: self.transpose(input, geometry.inputs, geometry.input_set())?,
             hidden: self.transpose(hidden, geometry.hidden, geometry.hidden_set())?,
+            second: self.transpose(
+                self.second.as_slice(),
+                geometry.hidden,
+                geometry.second_set(),
+            )?,
         };
         Ok(self.transposed.get_or_init(|| transposed))
     }
@@ -273,7 +302,7 @@ impl<F: Float> PackedWeights<F> {
         let len = checked_size(&[features.div_ceil(panel), width, panel])?;
         let mut buffer = AlignedBuffer::zeroed(len)?;
         let to = buffer.as_mut_slice();
-        for (index, row) in from.chunks_exact(set).enumerate() {
+        for (index, row) in from.chunks_exact(set.max(1)).enumerate() {
             let (block, feature) = (index / features, index % features);
             let start = feature / panel * panel * width + feature % panel;
             for (offset, &weight) in row.iter().enumerate() {
@@ -294,6 +323,11 @@ impl<F: Float> TransposedWeights<F> {
     pub(super) fn hidden(&self) -> &[F] {
         self.hidden.as_slice()
     }
+
+    /// (panels of hidden, second width, panel).
+    pub(super) fn second(&self) -> &[F] {
+        self.second.as_slice()
+    }
 }
 
 /// Weight gradients as the engine makes them, in the layout of [`PackedWeights`].
@@ -302,6 +336,7 @@ pub struct PackedGradients<F: Float> {
     geometry: Geometry,
     pub(super) input: ProductGradients<F>,
     pub(super) hidden: ProductGradients<F>,
+    pub(super) second: ProductGradients<F>,
     /// (blocks, constants, lanes).
     pub(super) constants: Buffer<F>,
 }
@@ -327,12 +362,11 @@ impl<F: Float> ProductGradients<F> {
     fn unpack(
         &self,
         geometry: &Geometry,
-        feed: Feed,
+        (feed, features): (Feed, usize),
         weights: &mut [F],
         mut biases: Option<&mut [F]>,
     ) {
         let set = feed.gates.len() * geometry.lanes;
-        let features = weights.len() / (feed.gates.len() * geometry.hidden).max(1);
         geometry.columns(feed, |row, block, offset| {
             let start = block * set * features + offset;
             let to = &mut weights[row * features..][..features];
@@ -357,6 +391,7 @@ impl<F: Float> PackedGradients<F> {
             geometry,
             input: ProductGradients::zeroed(input, geometry.inputs, pool)?,
             hidden: ProductGradients::zeroed(hidden, geometry.hidden, pool)?,
+            second: ProductGradients::zeroed(geometry.second_width(), geometry.hidden, pool)?,
             constants: pool.take_zeroed(geometry.constants_width())?,
         })
     }
@@ -364,11 +399,14 @@ impl<F: Float> PackedGradients<F> {
     /// Adds to gradients in PyTorch's layout.
     pub fn unpack(&self, master: MasterWeights<&mut [F]>) {
         let geometry = &self.geometry;
-        let (of_input, of_hidden) = master.biases.unzip();
-        let (input, hidden) = (geometry.cell.input(), geometry.cell.hidden());
+        let (of_input, mut of_hidden) = master.biases.unzip();
+        let (cell, features) = (geometry.cell, geometry.hidden);
+        let input = (cell.input(), geometry.inputs);
         self.input.unpack(geometry, input, master.input, of_input);
-        self.hidden
-            .unpack(geometry, hidden, master.hidden, of_hidden);
+        for (gradients, feed) in [(&self.hidden, cell.hidden()), (&self.second, cell.second())] {
+            let biases = of_hidden.as_deref_mut();
+            gradients.unpack(geometry, (feed, features), master.hidden, biases);
+        }
         if let Some(constants) = master.constants {
             geometry.each_constant(|index, place| constants[index] += self.constants[place]);
         }

@@ -18,6 +18,8 @@ pub struct Tape<F: Float> {
     /// What the recurrent weights were multiplied with where it isn't the hidden state, (steps, rows,
     /// padded hidden).
     dropped: Option<Buffer<F>>,
+    /// What the second recurrent product was made of, where there is one, (steps, rows, padded hidden).
+    gated: Option<Buffer<F>>,
     /// (steps, rows, blocks, saved values, lanes).
     saved: Buffer<F>,
     /// steps * rows * padded hidden.
@@ -34,6 +36,7 @@ impl<F: Float> Tape<F> {
         let state_len = checked_size(&[count, rows, geometry.padded_hidden()])?;
         let states = checked_size(&[geometry.cell.states(), state_len])?;
         let saved = checked_size(&[count, rows, geometry.saved_width()])?;
+        let has_second = !geometry.cell.second().gates.is_empty();
         // What isn't written must be zero; what is need not be.
         let take = |len| {
             if steps.all_valid() {
@@ -45,6 +48,7 @@ impl<F: Float> Tape<F> {
         Ok(Self {
             states: take(states)?,
             dropped: drops.then(|| take(state_len)).transpose()?,
+            gated: has_second.then(|| take(state_len)).transpose()?,
             saved: pool.take(saved)?,
             state_len,
         })
@@ -63,6 +67,11 @@ impl<F: Float> Tape<F> {
         }
     }
 
+    /// What the second recurrent product was made of, (steps, rows, padded hidden); empty without one.
+    pub(super) fn gated(&self) -> &[F] {
+        self.gated.as_deref().unwrap_or(&[])
+    }
+
     /// (steps, rows, blocks, saved values, lanes).
     pub(super) fn saved(&self) -> &[F] {
         &self.saved
@@ -73,6 +82,7 @@ impl<F: Float> Tape<F> {
         SharedTape {
             states: Shared::new(&mut self.states),
             dropped: self.dropped.as_mut().map(|dropped| Shared::new(dropped)),
+            gated: self.gated.as_mut().map(|gated| Shared::new(gated)),
             saved: Shared::new(&mut self.saved),
             state_len: self.state_len,
         }
@@ -83,6 +93,8 @@ impl<F: Float> Tape<F> {
 pub(super) struct SharedTape<'a, F> {
     states: Shared<'a, F>,
     dropped: Option<Shared<'a, F>>,
+    /// What the second recurrent product is made of.
+    pub gated: Option<Shared<'a, F>>,
     /// (steps, rows, blocks, saved values, lanes).
     pub saved: Shared<'a, F>,
     state_len: usize,

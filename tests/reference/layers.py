@@ -29,6 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coupled, clip": {"kind": "LSTM", "coupled": True, "clip": 0.6},
     "peephole, coupled, clip": {"kind": "LSTM", "peephole": True, "coupled": True, "clip": 0.6},
     "GRU, clip": {"kind": "GRU", "clip": 0.6},
+    "GRU, reset before": {"kind": "GRU", "reset_after": False},
+    "GRU, reset before, clip": {"kind": "GRU", "reset_after": False, "clip": 0.6},
     "RNN, clip": {"kind": "RNN", "clip": 0.6},
     "RNN, relu": {"kind": "RNN", "nonlinearity": "relu"},
     "RNN, relu, clip": {"kind": "RNN", "nonlinearity": "relu", "clip": 0.6},

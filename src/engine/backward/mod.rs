@@ -2,6 +2,7 @@
 
 mod operand_gradients;
 mod parameter_gradients;
+mod second_product;
 mod step;
 
 use super::compiled::EngineFloat;
@@ -24,6 +25,7 @@ use crate::simd::{Kernel, SimdFloat, Span, Vector, dispatch};
 
 use operand_gradients::{InputReceiver, hidden_gradient};
 use parameter_gradients::{sum_constants, weight_products, wide_products};
+use second_product::through_second;
 use step::step_rows;
 
 /// The operands of one call.
@@ -96,6 +98,11 @@ pub fn backward<F: EngineFloat>(
     } else {
         geometry.hidden_width()
     };
+    let gated = if geometry.cell.second().gates.is_empty() {
+        0
+    } else {
+        hidden
+    };
     let constants = checked_size(&[rows, geometry.constants_width()])?;
     let per_call = [
         constants,
@@ -103,6 +110,9 @@ pub fn backward<F: EngineFloat>(
         checked_size(&[block_rows, of_hidden])?,
         checked_size(&[block_rows, inputs])?,
         checked_size(&[block_rows, hidden])?,
+        checked_size(&[block_rows, geometry.second_width()])?,
+        checked_size(&[block_rows, gated])?,
+        checked_size(&[rows, gated.next_multiple_of(geometry.lanes)])?,
     ];
     // A tile of a product with the transposed weights, and the gradients of as many register sets as a tile covers.
     let tile = MAX_TILE_ROWS * geometry.panel();
@@ -183,8 +193,8 @@ pub(super) struct Job<'a, F: Float> {
     input_gradient: Option<SharedSequence<'a, F>>,
     /// Whether the gradient is added to what is there, or replaces it.
     adds: bool,
-    /// Of the input weights and of the recurrent ones.
-    weight_gradients: [SharedGradients<'a, F>; 2],
+    /// Of the input weights and of the recurrent ones, of the first and of the second product.
+    weight_gradients: [SharedGradients<'a, F>; 3],
     /// The gradients of the constants, (rows, blocks, constants, lanes): those of each row over all
     /// steps, so that their sum doesn't depend on how the rows are cut.
     constants: Shared<'a, F>,
@@ -197,6 +207,12 @@ pub(super) struct Job<'a, F: Float> {
     /// What the weights were multiplied with in a block, tile by tile: inputs and hidden states.
     packed_x: Shared<'a, F>,
     packed_h: Shared<'a, F>,
+    /// Where there is a second recurrent product: the gradients of its accumulators in one block, (steps,
+    /// rows, second width), what it was made of, tile by tile, and the gradient of that at one step,
+    /// (rows, padded hidden).
+    second_gradients: Shared<'a, F>,
+    packed_gated: Shared<'a, F>,
+    gated_gradient: Shared<'a, F>,
 }
 
 /// The gradients of a product's weights, to which several parts of a call add.
@@ -223,7 +239,10 @@ impl<'a, F: Float> Job<'a, F> {
             hidden_gradients,
             packed_x,
             packed_h,
-        ]: [Shared<'a, F>; 5],
+            second_gradients,
+            packed_gated,
+            gated_gradient,
+        ]: [Shared<'a, F>; 8],
         input_gradient: Option<SharedSequence<'a, F>>,
         adds: bool,
     ) -> Result<Self> {
@@ -244,13 +263,17 @@ impl<'a, F: Float> Job<'a, F> {
             state_gradient: Shared::new(call.state_gradient),
             input_gradient,
             adds,
-            weight_gradients: [&mut sums.input, &mut sums.hidden].map(SharedGradients::new),
+            weight_gradients: [&mut sums.input, &mut sums.hidden, &mut sums.second]
+                .map(SharedGradients::new),
             constants,
             constant_gradients: Shared::new(&mut sums.constants),
             input_gradients,
             hidden_gradients,
             packed_x,
             packed_h,
+            second_gradients,
+            packed_gated,
+            gated_gradient,
         })
     }
 
@@ -310,6 +333,15 @@ fn run<V: Vector, C: Cell>(
             }
             part.exchange()?;
             if valid.is_none_or(|valid| valid.contains(&true)) {
+                if C::Second::COUNT > 0 {
+                    // SAFETY: all gradients of the second product's accumulators are made; the part
+                    // writes its own places.
+                    unsafe {
+                        let at = (step, times.start);
+                        through_second::<V, C>(cell, job, part, &own, at, tile);
+                    }
+                    part.exchange()?;
+                }
                 // What reaches the previous hidden state through the accumulators. The rows of
                 // invalid steps have zero gradients, so they receive nothing here.
                 // SAFETY: the accumulators' gradients are made; the others don't write them before
@@ -326,9 +358,15 @@ fn run<V: Vector, C: Cell>(
         let block_rows = times.len() * rows;
         let x = &job.input[times.start * rows * inputs..][..block_rows * inputs];
         let h = &job.tape.operands()[times.start * rows * padded..][..block_rows * padded];
+        let gated = match job.tape.gated() {
+            [] => &[],
+            gated => &gated[times.start * rows * padded..][..block_rows * padded],
+        };
+        let gated_count = if gated.is_empty() { 0 } else { hidden };
         for (from, stride, count, to) in [
             (x, inputs, inputs, &job.packed_x),
             (h, padded, hidden, &job.packed_h),
+            (gated, padded, gated_count, &job.packed_gated),
         ] {
             let chunks = part.share(count.div_ceil(V::TILE_ROWS));
             // SAFETY: the part's own share, which nobody reads before all have met.

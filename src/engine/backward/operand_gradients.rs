@@ -55,6 +55,61 @@ pub(super) unsafe fn hidden_gradient<F: SimdFloat>(
     }
 }
 
+/// Makes, for a part's own rows and units, the gradient of what the second recurrent product multiplied.
+///
+/// # Safety
+/// As for [`hidden_gradient`].
+#[inline(always)]
+pub(super) unsafe fn gated_gradient<F: SimdFloat>(
+    job: &Job<'_, F>,
+    part: &Part<'_, F>,
+    own: &Own,
+    (step, block_start): (usize, usize),
+    tile: &mut [F],
+) {
+    let geometry = job.weights.geometry();
+    let (rows, width) = (job.steps.rows(), geometry.second_width());
+    let first = ((step - block_start) * rows + own.rows.start) * width;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let product = Product {
+            gradients: job
+                .second_gradients
+                .read(first..first + own.rows.len() * width),
+            width,
+            weights: job.transposed.second(),
+            columns: geometry.hidden,
+            panels: part.blocks.start / PANEL_REGISTERS..part.blocks.end.div_ceil(PANEL_REGISTERS),
+            piece: width,
+            single: rows == 1,
+            tile,
+            receiver: GatedReceiver {
+                gradient: &job.gated_gradient,
+                first_row: own.rows.start,
+                padded: own.padded,
+            },
+        };
+        product.run(geometry.set);
+    }
+}
+
+/// Writes the gradient of what the second recurrent product multiplied.
+struct GatedReceiver<'a, F> {
+    gradient: &'a Shared<'a, F>,
+    first_row: usize,
+    padded: usize,
+}
+
+impl<F: Float> Receiver<F> for GatedReceiver<'_, F> {
+    #[inline(always)]
+    unsafe fn receive(&self, row: usize, column: usize, values: &[F]) {
+        let start = (self.first_row + row) * self.padded + column;
+        // SAFETY: as the caller vouches.
+        let to = unsafe { self.gradient.write(start..start + values.len()) };
+        to.copy_from_slice(values);
+    }
+}
+
 /// Adds to the gradient of the hidden state that enters a step.
 struct StateReceiver<'a, F> {
     gradient: &'a Shared<'a, F>,

@@ -49,7 +49,7 @@ pub(super) unsafe fn wide_products<V: Vector, C: Cell>(
         if <C::Tile<V> as Registers<V>>::COUNT == <C::Accumulators<V> as Registers<V>>::COUNT {
             weight_products::<V, C>(job, rows, block, column);
         } else {
-            let [of_input, of_hidden] = &job.weight_gradients;
+            let [of_input, of_hidden, _] = &job.weight_gradients;
             let Geometry { inputs, hidden, .. } = *job.weights.geometry();
             let gradients = job
                 .input_gradients
@@ -89,7 +89,7 @@ pub(super) unsafe fn weight_products<V: Vector, C: Cell>(
 ) {
     let geometry = job.weights.geometry();
     let Geometry { inputs, hidden, .. } = *geometry;
-    let [of_input, of_hidden] = &job.weight_gradients;
+    let [of_input, of_hidden, of_second] = &job.weight_gradients;
     let (input_at, hidden_at) = (block * geometry.input_set(), block * geometry.hidden_set());
     // SAFETY: as the caller vouches.
     unsafe {
@@ -110,6 +110,16 @@ pub(super) unsafe fn weight_products<V: Vector, C: Cell>(
         let features = (job.packed_h.read(0..hidden * rows), hidden);
         let at = (hidden_at, V::LANES);
         add_weights::<V, C::Accumulators<V>, C::Hidden>(of_hidden, at, features, column);
+
+        if C::Second::COUNT > 0 {
+            let start = block * geometry.second_set();
+            let gradients = job.second_gradients.read(0..rows * geometry.second_width());
+            let bias = gather::<V, C::Accumulators<V>, C::Second>(gradients, rows, start, column);
+            add_bias::<V, C::Accumulators<V>, C::Second>(of_second, start, bias);
+            let features = (job.packed_gated.read(0..hidden * rows), hidden);
+            let at = (start, V::LANES);
+            add_weights::<V, C::Accumulators<V>, C::Second>(of_second, at, features, column);
+        }
     }
 }
 

@@ -31,9 +31,17 @@ pub(super) unsafe fn step_rows<V: Vector, C: Cell>(
         let index = (step - block_start) * rows + row;
         // SAFETY: as the caller vouches.
         let (to_input, to_hidden) = unsafe { accumulator_gradients::<V, C>(job, index, blocks) };
+        let second_set = C::Second::COUNT * V::LANES;
+        let start = index * geometry.second_width();
+        // SAFETY: as the caller vouches.
+        let to_second = unsafe {
+            let place = start + blocks.start * second_set..start + blocks.end * second_set;
+            job.second_gradients.write(place)
+        };
         if valid.is_some_and(|valid| !valid[row]) {
             to_input.fill(num_traits::Zero::zero());
             to_hidden.fill(num_traits::Zero::zero());
+            to_second.fill(num_traits::Zero::zero());
             continue;
         }
         if let Some(dy) = &job.output_gradient {
@@ -52,8 +60,10 @@ pub(super) unsafe fn step_rows<V: Vector, C: Cell>(
                 [] => &mut [],
                 _ => &mut to_hidden[number * hidden_set..][..hidden_set],
             };
+            let to_second = &mut to_second[number * second_set..][..second_set];
+            let to = [to_input, to_hidden, to_second];
             // SAFETY: as the caller vouches.
-            unsafe { step_registers::<V, C>(cell, job, (step, row), block, [to_input, to_hidden]) };
+            unsafe { step_registers::<V, C>(cell, job, (step, row), block, to) };
         }
     }
 }
@@ -66,7 +76,7 @@ pub(super) unsafe fn step_rows<V: Vector, C: Cell>(
 /// Nobody else uses these places.
 #[inline(always)]
 #[allow(clippy::mut_from_ref)] // shared memory; the caller vouches for it
-unsafe fn accumulator_gradients<'a, V: Vector, C: Cell>(
+pub(super) unsafe fn accumulator_gradients<'a, V: Vector, C: Cell>(
     job: &'a Job<'_, V::Element>,
     index: usize,
     blocks: &Range<usize>,
@@ -97,7 +107,7 @@ unsafe fn step_registers<V: Vector, C: Cell>(
     job: &Job<'_, V::Element>,
     (step, row): (usize, usize),
     block: usize,
-    [to_input, to_hidden]: [&mut [V::Element]; 2],
+    [to_input, to_hidden, to_second]: [&mut [V::Element]; 3],
 ) {
     let geometry = job.weights.geometry();
     let index = step * job.steps.rows() + row;
@@ -106,6 +116,7 @@ unsafe fn step_registers<V: Vector, C: Cell>(
         &job.tape.saved()[index * geometry.saved_width() + block * saved_len..][..saved_len];
     assert!(to_input.len() == C::Input::COUNT * V::LANES);
     assert!(sums_products::<C>() || to_hidden.len() == C::Hidden::COUNT * V::LANES);
+    assert!(to_second.len() == C::Second::COUNT * V::LANES);
     // A register of each state; all are checked at once, which keeps the loop over them plain.
     let further = <C::States<V> as Registers<V>>::COUNT - 1;
     let (padded, offset) = (geometry.padded_hidden(), block * V::LANES);
@@ -151,6 +162,7 @@ unsafe fn step_registers<V: Vector, C: Cell>(
         if !sums_products::<C>() {
             sums.store_span::<C::Hidden>(to_hidden.as_mut_ptr(), V::LANES);
         }
+        sums.store_span::<C::Second>(to_second.as_mut_ptr(), V::LANES);
         for state in 0..=further {
             direct.get(state).store(states.add(state * per_state));
         }

@@ -3,6 +3,7 @@
 mod input_products;
 mod registers;
 mod rows;
+mod second_product;
 mod single_row;
 
 use super::compiled::EngineFloat;
@@ -20,12 +21,13 @@ use crate::error::{Result, checked_size};
 use crate::float::Float;
 use crate::interrupt::Interrupt;
 use crate::lengths::{Direction, Steps};
-use crate::simd::{Kernel, SimdFloat, Vector, dispatch};
+use crate::simd::{Kernel, SimdFloat, Span, Vector, dispatch};
 
 pub(super) use registers::constants_of;
 
 use input_products::InputProducts;
 use rows::step_rows;
+use second_product::step_rows_twice;
 use single_row::step_row;
 
 /// How many bytes of weights at either end a single row computes as chunks of their own, see
@@ -102,7 +104,13 @@ pub fn forward<F: EngineFloat>(
     let set = geometry.register_set();
     let (part_rows, part_blocks) = plan.largest_part();
     let sums = checked_size(&[hoisted.unwrap_or(0), part_rows, part_blocks, set])?;
-    let per_part = whole_lines::<F>(sums + (TILES + MAX_STREAMS) * set);
+    let has_second = !geometry.cell.second().gates.is_empty();
+    let between = if has_second {
+        part_rows * part_blocks * set
+    } else {
+        0
+    };
+    let per_part = whole_lines::<F>(sums + between + (TILES + MAX_STREAMS) * set);
     let regularized = calls.iter().any(|call| call.regularization.is_active());
     let cell = if regularized {
         geometry.cell.regularized()
@@ -113,7 +121,8 @@ pub fn forward<F: EngineFloat>(
     let drops = calls
         .iter()
         .any(|call| call.regularization.recurrent.is_some());
-    let per_call = if drops { 3 * per_state } else { per_state };
+    let buffers = 1 + 2 * usize::from(drops) + usize::from(has_second);
+    let per_call = checked_size(&[buffers, per_state])?;
     for group in calls.chunks_mut(plan.together()) {
         let mut hidden = pool.take(checked_size(&[group.len(), per_call])?)?;
         let mut scratch = pool.take(checked_size(&[plan.parts(group.len()), per_part])?)?;
@@ -138,7 +147,13 @@ pub(super) fn run_part<F: SimdFloat>(
 ) -> Result<()> {
     let geometry = job.weights.geometry();
     let zigzag = geometry.hidden_width() * geometry.hidden * size_of::<F>() > EDGE_BYTES;
-    with_cell!(cell, cell => match (job.steps.rows(), zigzag) {
+    // A single row that goes through two products is computed as several are.
+    let rows = if cell.second().gates.is_empty() {
+        job.steps.rows()
+    } else {
+        usize::MAX
+    };
+    with_cell!(cell, cell => match (rows, zigzag) {
         (1, true) => dispatch(geometry.set, Run::<_, _, true, true> { cell, job, part }),
         (1, false) => dispatch(geometry.set, Run::<_, _, true, false> { cell, job, part }),
         _ => dispatch(geometry.set, Run::<_, _, false, false> { cell, job, part }),
@@ -159,6 +174,8 @@ pub(super) struct Job<'a, F: Float> {
     /// The same after recurrent dropout, which is what the recurrent weights see, and its masks.
     dropped: Option<([Shared<'a, F>; 2], Mask<'a, F>)>,
     regularization: Regularization<'a, F>,
+    /// (rows, padded hidden): what the second recurrent product multiplies, where there is one.
+    gated: Shared<'a, F>,
     /// (further states, rows, padded hidden), replaced in place.
     others: Shared<'a, F>,
     output: Option<SharedSequence<'a, F>>,
@@ -177,8 +194,11 @@ impl<'a, F: Float> Job<'a, F> {
         call.regularization.check(steps, rows, padded);
         let (hidden, others) = call.states.split_at_mut(per_state);
         let (second_hidden, rest) = buffers.split_at_mut(per_state);
+        let mut rest = rest;
         let dropped = call.regularization.recurrent.map(|mask| {
-            let (first, second) = rest.split_at_mut(per_state);
+            let (first, tail) = std::mem::take(&mut rest).split_at_mut(per_state);
+            let (second, tail) = tail.split_at_mut(per_state);
+            rest = tail;
             ([Shared::new(first), Shared::new(second)], mask)
         });
         Self {
@@ -190,6 +210,7 @@ impl<'a, F: Float> Job<'a, F> {
             hidden: [Shared::new(hidden), Shared::new(second_hidden)],
             dropped,
             regularization: call.regularization,
+            gated: Shared::new(rest),
             others: Shared::new(others),
             output: call.output.as_mut().map(SequenceMut::share),
             tape: call.tape.as_mut().map(|tape| tape.share()),
@@ -257,9 +278,6 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     job: &Job<'_, V::Element>,
     mut part: Part<'_, V::Element>,
 ) -> Result<()> {
-    const {
-        assert!(C::PHASES == 1, "this engine computes one-phase cells");
-    }
     let geometry = job.weights.geometry();
     let (count, rows) = (job.steps.steps(), job.steps.rows());
     let set = geometry.register_set();
@@ -267,7 +285,9 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
     let per_step = part.rows.len() * width;
     let (zeros, scratch) = std::mem::take(&mut part.scratch).split_at_mut(MAX_STREAMS * set);
     zeros.fill(num_traits::Zero::zero());
-    let (tiles, input_sums) = scratch.split_at_mut(TILES * set);
+    let (tiles, scratch) = scratch.split_at_mut(TILES * set);
+    let between = if C::Second::COUNT > 0 { per_step } else { 0 };
+    let (between, input_sums) = scratch.split_at_mut(between);
     let per_block = job.hoisted.unwrap_or(1);
     let part = &part;
     let own = Own::new(geometry, part, rows);
@@ -331,12 +351,12 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                 backwards: position % 2 == 1,
                 zeros,
                 scratch: tiles,
+                between: &mut *between,
                 padded: geometry.padded_hidden(),
                 per_state: rows * geometry.padded_hidden(),
             };
-            let sums = job
-                .hoisted
-                .map(|_| &input_sums[(step - times.start) * per_step..][..per_step]);
+            let at = (step - times.start) * per_step;
+            let sums = job.hoisted.map(|_| &input_sums[at..][..per_step]);
             if SINGLE {
                 let sums = sums.unwrap_or(&[]);
                 match V::STREAMS {
@@ -345,8 +365,10 @@ fn run<V: Vector, C: Cell, const SINGLE: bool, const ZIGZAG: bool>(
                     }
                     _ => step_row::<V, C, 2, ZIGZAG>(cell, &mut stage, sums, &part.blocks),
                 }
+            } else if C::Second::COUNT > 0 {
+                step_rows_twice::<V, C>(cell, &mut stage, step, part, sums)?;
             } else {
-                step_rows::<V, C>(cell, &mut stage, step, part, sums);
+                step_rows::<V, C, false>(cell, &mut stage, step, part, sums);
             }
             // SAFETY: the part's own places, and of the state that all read only those which it has
             // just written.
@@ -424,6 +446,8 @@ struct Stage<'a, F: Float> {
     zeros: &'a [F],
     /// A tile's sums.
     scratch: &'a mut [F],
+    /// (part's rows, part's units): sums that wait for the second recurrent product.
+    between: &'a mut [F],
     padded: usize,
     per_state: usize,
 }

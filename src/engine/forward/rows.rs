@@ -7,13 +7,14 @@ use super::super::tile::{
 };
 use super::Stage;
 use super::registers::apply_cell;
+use super::second_product::gate_operand;
 use crate::cells::Cell;
 use crate::simd::{All, Registers, Vector};
 
 /// One step of several rows: the input product in the same sweep, unless its sums are made; the
-/// recurrent product; then the cell.
+/// recurrent product; then the cell, or what comes before its second product.
 #[inline(always)]
-pub(super) fn step_rows<V: Vector, C: Cell>(
+pub(super) fn step_rows<V: Vector, C: Cell, const FIRST: bool>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     step: usize,
@@ -43,16 +44,18 @@ pub(super) fn step_rows<V: Vector, C: Cell>(
         let sums = input_sums.map(|sums| &sums[first * set..]);
         let block = part.blocks.start + first;
         if wide {
-            step_block::<V, C, C::Tile<V>>(cell, stage, step, part, sums, block, next);
+            step_block::<V, C, C::Tile<V>, FIRST>(cell, stage, step, part, sums, block, next);
         } else {
-            step_block::<V, C, C::Accumulators<V>>(cell, stage, step, part, sums, block, next);
+            step_block::<V, C, C::Accumulators<V>, FIRST>(
+                cell, stage, step, part, sums, block, next,
+            );
         }
     }
 }
 
 /// See [`step_rows`]: the blocks of one tile, from the first one on.
 #[inline(always)]
-fn step_block<V: Vector, C: Cell, R: Registers<V>>(
+fn step_block<V: Vector, C: Cell, R: Registers<V>, const FIRST: bool>(
     cell: C,
     stage: &mut Stage<'_, V::Element>,
     step: usize,
@@ -137,7 +140,12 @@ fn step_block<V: Vector, C: Cell, R: Registers<V>>(
             for m in 0..M {
                 if valid.is_none_or(|valid| valid[m]) {
                     for b in 0..blocks {
-                        apply_cell::<V, C>(cell, stage, m * blocks + b, row + m, block + b);
+                        let (index, row, block) = (m * blocks + b, row + m, block + b);
+                        if FIRST {
+                            gate_operand::<V, C>(cell, stage, part, index, (row, block));
+                        } else {
+                            apply_cell::<V, C>(cell, stage, index, row, block);
+                        }
                     }
                 }
             }
