@@ -4,15 +4,19 @@
 //! and runs only where the processor has it: that is why the blocks below are sound.
 
 /// Defines one register type: its name, lanes, and the intrinsics that implement it. The names are in
-/// the scope of the file that uses the macro.
+/// the scope of the file that uses the macro. What looks like closures is put where it is used: real
+/// ones may be left out of line.
 macro_rules! register {
     (
         $(#[$doc:meta])*
         $name:ident($raw:ident): [$element:ty; $lanes:literal], tile rows $tile_rows:literal, streams $streams:literal,
         $load:ident $store:ident $splat:ident $add:ident $sub:ident $mul:ident $div:ident $sqrt:ident
-        mul_add $mul_add:expr, at_most $at_most:expr, at_least $at_least:expr,
-        round $round:expr, reciprocal $reciprocal:expr, split_exponent $split:expr, scale $scale:expr,
-        zero_from $zero_from:expr, negate $negate:expr, flush $flush:expr, prefetch $prefetch:expr
+        mul_add |$ma:ident, $mb:ident, $mc:ident| $mul_add:expr,
+        at_most |$ha:ident, $hb:ident| $at_most:expr, at_least |$la:ident, $lb:ident| $at_least:expr,
+        round |$oa:ident| $round:expr, reciprocal |$ra:ident| $reciprocal:expr,
+        split_exponent |$ea:ident| $split:expr, scale |$sa:ident, $sb:ident| $scale:expr,
+        zero_from |$za:ident, $zb:ident, $zc:ident| $zero_from:expr,
+        negate |$na:ident| $negate:expr, flush |$fa:ident| $flush:expr, prefetch $prefetch:expr
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
@@ -64,7 +68,7 @@ macro_rules! register {
             #[inline(always)]
             fn neg(self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $negate(self.0) })
+                Self(unsafe { let $na = self.0; $negate })
             }
         }
 
@@ -103,13 +107,13 @@ macro_rules! register {
             #[inline(always)]
             fn mul_add(self, factor: Self, addend: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $mul_add(self.0, factor.0, addend.0) })
+                Self(unsafe { let ($ma, $mb, $mc) = (self.0, factor.0, addend.0); $mul_add })
             }
 
             #[inline(always)]
             fn reciprocal(self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $reciprocal(self.0) })
+                Self(unsafe { let $ra = self.0; $reciprocal })
             }
 
             #[inline(always)]
@@ -121,44 +125,44 @@ macro_rules! register {
             #[inline(always)]
             fn at_most(self, limit: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $at_most(self.0, limit.0) })
+                Self(unsafe { let ($ha, $hb) = (self.0, limit.0); $at_most })
             }
 
             #[inline(always)]
             fn at_least(self, limit: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $at_least(self.0, limit.0) })
+                Self(unsafe { let ($la, $lb) = (self.0, limit.0); $at_least })
             }
 
             #[inline(always)]
             fn zero_from(self, z: Self, limit: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $zero_from(self.0, z.0, limit.0) })
+                Self(unsafe { let ($za, $zb, $zc) = (self.0, z.0, limit.0); $zero_from })
             }
 
             #[inline(always)]
             fn round(self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $round(self.0) })
+                Self(unsafe { let $oa = self.0; $round })
             }
 
             #[inline(always)]
             fn split_exponent(self) -> (Self, Self) {
                 // SAFETY: see the head of this file.
-                let (n, rest) = unsafe { $split(self.0) };
+                let (n, rest) = unsafe { let $ea = self.0; $split };
                 (Self(n), Self(rest))
             }
 
             #[inline(always)]
             fn scale(self, n: Self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $scale(self.0, n.0) })
+                Self(unsafe { let ($sa, $sb) = (self.0, n.0); $scale })
             }
 
             #[inline(always)]
             fn flush_tiny(self) -> Self {
                 // SAFETY: see the head of this file.
-                Self(unsafe { $flush(self.0) })
+                Self(unsafe { let $fa = self.0; $flush })
             }
         }
     };

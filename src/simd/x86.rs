@@ -28,7 +28,7 @@ register!(
     F32x16(__m512): [f32; 16], tile rows 6, streams 4,
     _mm512_loadu_ps _mm512_storeu_ps _mm512_set1_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps
     _mm512_div_ps _mm512_sqrt_ps
-    mul_add _mm512_fmadd_ps,
+    mul_add |a, factor, addend| _mm512_fmadd_ps(a, factor, addend),
     at_most |a, limit| _mm512_min_ps(limit, a), at_least |a, limit| _mm512_max_ps(limit, a),
     round |a| _mm512_roundscale_ps::<NEAREST>(a),
     reciprocal |a| {
@@ -55,7 +55,7 @@ register!(
     F64x8(__m512d): [f64; 8], tile rows 6, streams 4,
     _mm512_loadu_pd _mm512_storeu_pd _mm512_set1_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd
     _mm512_div_pd _mm512_sqrt_pd
-    mul_add _mm512_fmadd_pd,
+    mul_add |a, factor, addend| _mm512_fmadd_pd(a, factor, addend),
     at_most |a, limit| _mm512_min_pd(limit, a), at_least |a, limit| _mm512_max_pd(limit, a),
     round |a| _mm512_roundscale_pd::<NEAREST>(a),
     reciprocal |a| {
@@ -84,7 +84,7 @@ register!(
     F32x8(__m256): [f32; 8], tile rows 3, streams 2,
     _mm256_loadu_ps _mm256_storeu_ps _mm256_set1_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps
     _mm256_div_ps _mm256_sqrt_ps
-    mul_add _mm256_fmadd_ps,
+    mul_add |a, factor, addend| _mm256_fmadd_ps(a, factor, addend),
     at_most |a, limit| _mm256_min_ps(limit, a), at_least |a, limit| _mm256_max_ps(limit, a),
     round |a| _mm256_round_ps::<NEAREST>(a),
     reciprocal |a| _mm256_div_ps(_mm256_set1_ps(1.0), a),
@@ -113,7 +113,7 @@ register!(
     F64x4(__m256d): [f64; 4], tile rows 3, streams 2,
     _mm256_loadu_pd _mm256_storeu_pd _mm256_set1_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd
     _mm256_div_pd _mm256_sqrt_pd
-    mul_add _mm256_fmadd_pd,
+    mul_add |a, factor, addend| _mm256_fmadd_pd(a, factor, addend),
     at_most |a, limit| _mm256_min_pd(limit, a), at_least |a, limit| _mm256_max_pd(limit, a),
     round |a| _mm256_round_pd::<NEAREST>(a),
     reciprocal |a| _mm256_div_pd(_mm256_set1_pd(1.0), a),
