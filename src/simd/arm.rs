@@ -31,7 +31,7 @@ register!(
     vld1q_f32 vst1q_f32 vdupq_n_f32 vaddq_f32 vsubq_f32 vmulq_f32
     vdivq_f32 vsqrtq_f32
     mul_add |a, factor, addend| vfmaq_f32(addend, a, factor),
-    at_most vminq_f32, at_least vmaxq_f32,
+    at_most |a, limit| vminq_f32(a, limit), at_least |a, limit| vmaxq_f32(a, limit),
     round |a| vrndnq_f32(a),
     reciprocal |a| vdivq_f32(vdupq_n_f32(1.0), a),
     split_exponent |a| {
@@ -61,7 +61,7 @@ register!(
     vld1q_f64 vst1q_f64 vdupq_n_f64 vaddq_f64 vsubq_f64 vmulq_f64
     vdivq_f64 vsqrtq_f64
     mul_add |a, factor, addend| vfmaq_f64(addend, a, factor),
-    at_most vminq_f64, at_least vmaxq_f64,
+    at_most |a, limit| vminq_f64(a, limit), at_least |a, limit| vmaxq_f64(a, limit),
     round |a| vrndnq_f64(a),
     reciprocal |a| vdivq_f64(vdupq_n_f64(1.0), a),
     split_exponent |a| {
