@@ -140,7 +140,7 @@ def test_other_quantities_get_columns_of_their_own(tmp_path):
 
 
 def test_errors_of_writing_name_the_file_and_leave_it(tmp_path):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="no limit of a file's size here")
     path = tmp_path / "run.csv"
     trainer = make_trainer(path)
     trainer.fit(*problem(), epochs=1, verbose=0)
